@@ -1,6 +1,8 @@
 //! The wire between the parts: gRPC services and queue payloads, generated from proto/proto.
 #![forbid(unsafe_code)]
 
+pub mod topics;
+
 macro_rules! package {
     ($name:ident, $path:literal) => {
         /// Generated from the .proto file of this name.
