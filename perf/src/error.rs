@@ -1,0 +1,24 @@
+//! Why a load could not be run: always a matter of set-up, never of the server's promises.
+
+/// The load could not start, or could not go on. Exit code 3 (2 for what the caller wrote).
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The caller's: fix the URL.
+    #[error("cannot use {url}: {why}")]
+    BadUrl { url: String, why: String },
+    /// The caller's: users, rate or bounds that make no load.
+    #[error("{0}")]
+    BadConfig(String),
+    /// The users file is missing, torn, or has other fields.
+    #[error("users file {path}: {why}")]
+    BadUsersFile { path: String, why: String },
+    /// The machine's: no thread, no epoll instance, no address.
+    #[error("{what}: {source}")]
+    Io { what: &'static str, source: std::io::Error },
+    /// The server did not take the sessions in time.
+    #[error("{ready} of {users} sessions were ready in time; the last trouble: {trouble}")]
+    NotReady { ready: u64, users: u64, trouble: String },
+    /// The server refused or broke a REST call that the load needs.
+    #[error("{call} failed: {why}")]
+    Rest { call: String, why: String },
+}

@@ -1,0 +1,28 @@
+//! Load on GoChat from outside: open-loop chat over WebSocket, idle sessions, and a checker that judges the
+//! history of a load against the system's promises.
+//!
+//! - [`checker`]: history in, verdict out. Pure.
+//! - [`ChatLoad`]: users in threads of this process who chat in pairs, reconnect and re-send; gives the history.
+//! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
+//! - [`scenario`]: the commands of `gochat-perf`.
+//!
+//! *Invariant:* nothing here depends on the server's crates; the WebSocket codec is tungstenite and the JSON is
+//! written anew, so that one bug cannot hide on both sides.
+//! *Invariant:* a latency counts from the moment when its message was due, never from when it could be sent.
+#![forbid(unsafe_code)]
+
+pub mod checker;
+mod client;
+mod config;
+mod error;
+mod load;
+pub mod rest;
+mod swarm;
+mod tally;
+pub mod users;
+mod wire;
+
+pub use config::{ClientRules, LoadConfig, Target, random_run};
+pub use error::LoadError;
+pub use load::{ChatLoad, LoadOutcome};
+pub use tally::{Latencies, Progress};

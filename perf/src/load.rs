@@ -1,0 +1,189 @@
+//! A load in threads of its own: connects, sends at a rate, survives the server's death, and comes home with
+//! the history of all that was sent, told and received.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::checker::History;
+use crate::config::LoadConfig;
+use crate::error::LoadError;
+use crate::swarm::{Control, Harvest, Worker};
+use crate::tally::{Latencies, Progress};
+
+/// A running load.
+///
+/// Connects at once, and reconnects with jittered back-off for as long as it lives; sends from
+/// [`ChatLoad::begin`] to [`ChatLoad::stop`]. Dropping it abandons the load.
+#[derive(Debug)]
+pub struct ChatLoad {
+    control: Arc<Control>,
+    users: u64,
+    threads: Vec<JoinHandle<Harvest>>,
+}
+
+/// What a load came home with.
+#[derive(Debug)]
+pub struct LoadOutcome {
+    pub history: History,
+    pub latencies: Latencies,
+    pub progress: Progress,
+    /// Messages that had no final answer at the deadline.
+    pub unfinished: u64,
+    /// Members whose final history could not be read by the deadline.
+    pub unread: u64,
+    /// Threads of the load that panicked: their part of the history is missing.
+    pub panicked: u64,
+}
+
+impl LoadOutcome {
+    /// Every message is final and every member's history was read: the checker may judge.
+    pub fn is_complete(&self) -> bool {
+        self.unfinished + self.unread + self.panicked == 0
+    }
+}
+
+impl ChatLoad {
+    /// Starts the threads, which begin to connect.
+    ///
+    /// # Errors
+    /// [`LoadError::BadConfig`], or [`LoadError::Io`] when the machine has no thread or epoll instance left.
+    pub fn start(config: LoadConfig) -> Result<ChatLoad, LoadError> {
+        let limit = config.users.len();
+        ChatLoad::start_some(config, limit)
+    }
+
+    /// As [`ChatLoad::start`], but only the first `connect_limit` users connect until [`ChatLoad::let_connect`].
+    pub fn start_some(mut config: LoadConfig, connect_limit: usize) -> Result<ChatLoad, LoadError> {
+        check_config(&config)?;
+        // A pair lives in one thread: more threads than pairs would idle.
+        config.threads = config.threads.min(config.users.len().div_ceil(2)).max(1);
+        let control = Arc::new(Control::new(connect_limit));
+        let config = Arc::new(config);
+        let mut load =
+            ChatLoad { control: control.clone(), users: config.users.len() as u64, threads: Vec::new() };
+        for thread in 0..config.threads {
+            let worker = Worker::new(config.clone(), control.clone(), thread)
+                .map_err(|source| LoadError::Io { what: "no epoll instance", source })?;
+            let handle = std::thread::Builder::new()
+                .name(format!("load-{thread}"))
+                .spawn(move || worker.run())
+                .map_err(|source| LoadError::Io { what: "no thread", source })?;
+            load.threads.push(handle);
+        }
+        Ok(load)
+    }
+
+    /// Raises the number of users who may connect.
+    pub fn let_connect(&self, limit: usize) {
+        self.control.let_connect(limit);
+    }
+
+    /// Blocks until all users are connected and know where their conversations stand.
+    ///
+    /// # Errors
+    /// [`LoadError::NotReady`] with the last trouble, after `timeout`.
+    pub fn wait_ready(&self, timeout: Duration) -> Result<(), LoadError> {
+        self.wait_ready_count(self.users, timeout)
+    }
+
+    /// As [`ChatLoad::wait_ready`], for the first `users` of them.
+    pub fn wait_ready_count(&self, users: u64, timeout: Duration) -> Result<(), LoadError> {
+        let until = Instant::now() + timeout;
+        loop {
+            let ready = self.progress().ready;
+            if ready >= users {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(LoadError::NotReady { ready, users, trouble: self.trouble() });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The first message is due now. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
+    /// clients found then.
+    pub fn begin(&self) {
+        self.control.begin_sending();
+    }
+
+    /// No message becomes due any more; what is unfinished goes on.
+    pub fn end_sending(&self) {
+        self.control.end_sending();
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.control.counters.snapshot()
+    }
+
+    /// The last thing that went wrong, in words; empty: nothing.
+    pub fn trouble(&self) -> String {
+        self.control.counters.trouble()
+    }
+
+    /// Ends the sending, waits until every message has its final answer, every delivery is in and every
+    /// member has read the whole history, and gives up on what is missing after `deadline`.
+    pub fn stop(mut self, deadline: Duration) -> LoadOutcome {
+        self.control.finish(deadline);
+        let mut outcome = LoadOutcome {
+            history: History::default(),
+            latencies: Latencies::default(),
+            progress: Progress::default(),
+            unfinished: 0,
+            unread: 0,
+            panicked: 0,
+        };
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(harvest) => {
+                    outcome.history.conversations.extend(harvest.conversations);
+                    outcome.latencies.merge(&harvest.latencies);
+                    outcome.unfinished += harvest.unfinished;
+                    outcome.unread += harvest.unread;
+                }
+                Err(_) => outcome.panicked += 1,
+            }
+        }
+        outcome.progress = self.progress();
+        outcome
+    }
+}
+
+impl Drop for ChatLoad {
+    fn drop(&mut self) {
+        self.control.abandon();
+        for thread in self.threads.drain(..) {
+            // A panic was reported by the thread's own hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
+    let bad = |why: &str| Err(LoadError::BadConfig(why.to_owned()));
+    let rate = config.rate_per_s;
+    if config.users.is_empty() {
+        return bad("a load needs users");
+    }
+    if rate > 0.0 && !config.users.len().is_multiple_of(2) {
+        return bad("users chat in pairs: their number must be even");
+    }
+    let connects = config.connects_per_s;
+    if !(0.0..=1e6).contains(&rate) || connects.is_nan() || connects <= 0.0 {
+        return bad("the rate must be between 0 and 1,000,000 messages/s, and the connect rate above 0");
+    }
+    let run_fits = (1..=16).contains(&config.run.len());
+    if !run_fits || !config.run.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+        return bad("a run's name is [a-z0-9]{1,16}");
+    }
+    let rules = &config.rules;
+    if config.threads == 0
+        || rules.in_flight_max == 0
+        || rules.page_messages == 0
+        || rules.final_readers_max == 0
+    {
+        return bad("threads, in_flight_max, page_messages and final_readers_max must be above 0");
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The strings by which a load's threads are pulled.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::tally::Counters;
+
+/// What the threads of a load share with whoever runs it.
+#[derive(Debug)]
+pub(crate) struct Control {
+    began: Instant,
+    pub(crate) counters: Counters,
+    /// Clients with a smaller index may connect.
+    connect_limit: AtomicU64,
+    /// µs since `began`; `u64::MAX`: not yet.
+    send_from_us: AtomicU64,
+    send_until_us: AtomicU64,
+    give_up_at_us: AtomicU64,
+    /// Leave as you are: no draining, no final reading.
+    abandoned: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn new(connect_limit: usize) -> Control {
+        let never = || AtomicU64::new(u64::MAX);
+        Control {
+            began: Instant::now(),
+            counters: Counters::default(),
+            connect_limit: AtomicU64::new(connect_limit as u64),
+            send_from_us: never(),
+            send_until_us: never(),
+            give_up_at_us: never(),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn now_us(&self) -> u64 {
+        self.began.elapsed().as_micros() as u64
+    }
+
+    pub(crate) fn let_connect(&self, limit: usize) {
+        self.connect_limit.store(limit as u64, Ordering::Release);
+    }
+
+    pub(crate) fn begin_sending(&self) {
+        self.send_from_us.store(self.now_us(), Ordering::Release);
+    }
+
+    pub(crate) fn end_sending(&self) {
+        self.send_until_us.fetch_min(self.now_us(), Ordering::AcqRel);
+    }
+
+    /// Ends the sending, and the draining and reading after it by `deadline` from now at the latest.
+    pub(crate) fn finish(&self, deadline: Duration) {
+        self.give_up_at_us.store(self.now_us() + deadline.as_micros() as u64, Ordering::Release);
+        self.end_sending();
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    pub(super) fn connect_limit(&self) -> u64 {
+        self.connect_limit.load(Ordering::Acquire)
+    }
+
+    /// `u64::MAX`: not yet; so are the next two.
+    pub(super) fn send_from_us(&self) -> u64 {
+        self.send_from_us.load(Ordering::Acquire)
+    }
+
+    pub(super) fn send_until_us(&self) -> u64 {
+        self.send_until_us.load(Ordering::Acquire)
+    }
+
+    pub(super) fn give_up_at_us(&self) -> u64 {
+        self.give_up_at_us.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+}

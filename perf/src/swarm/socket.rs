@@ -1,0 +1,162 @@
+//! One non-blocking WebSocket: connect, handshake, frames in, frames out, all without waiting.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use tungstenite::client::{ClientRequestBuilder, client_with_config};
+use tungstenite::handshake::client::Response;
+use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{ClientHandshake, Error, Message, WebSocket};
+
+use crate::config::Target;
+
+/// The read buffer is allocated with the connection: 15,000 sessions must fit.
+const READ_BUFFER_BYTES: usize = 4096;
+/// A turn's frames go out in one write up to this.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
+/// What the kernel does not take. A client has a bounded window on the wire, so this is never reached by sends.
+const WRITE_BUFFER_BYTES_MAX: usize = 1 << 20;
+
+type Handshaking = MidHandshake<ClientHandshake<TcpStream>>;
+
+/// A connection in one of its ages.
+pub(crate) enum Socket {
+    Connecting(TcpStream),
+    Handshaking(Box<Handshaking>),
+    Open(Box<WebSocket<TcpStream>>),
+}
+
+/// What a turn of the socket ended with.
+pub(crate) enum Step {
+    /// Not there yet.
+    Waiting(Socket),
+    /// The handshake is done; frames may be there already.
+    Opened(Socket),
+    Failed(String),
+}
+
+/// Begins to connect; the poll tells when to go on.
+///
+/// # Errors
+/// No descriptor, no port: the machine's, not the server's.
+pub(crate) fn connect(
+    target: &Target,
+    source: Option<Ipv4Addr>,
+    registry: &Registry,
+    token: Token,
+) -> io::Result<Socket> {
+    let raw = RawSocket::new(Domain::for_address(target.addr), Type::STREAM, Some(Protocol::TCP))?;
+    raw.set_nonblocking(true)?;
+    raw.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        raw.bind(&SockAddr::from(SocketAddr::from((source, 0))))?;
+    }
+    match raw.connect(&SockAddr::from(target.addr)) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
+        _ => {}
+    }
+    let mut stream = TcpStream::from_std(raw.into());
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(Socket::Connecting(stream))
+}
+
+/// Linux, all architectures that we build for.
+const EINPROGRESS: i32 = 115;
+
+/// A loopback server is reached from many source addresses, for each has only some 28,000 ports.
+pub(crate) fn source_for(target: &Target, client: usize) -> Option<Ipv4Addr> {
+    let is_loopback = matches!(target.addr.ip(), IpAddr::V4(ip) if ip.is_loopback());
+    is_loopback.then(|| Ipv4Addr::new(127, 0, 1 + (client / 200 % 200) as u8, 1 + (client % 200) as u8))
+}
+
+/// Goes on with a connect or a handshake as far as it gets without waiting.
+pub(crate) fn advance(socket: Socket, target: &Target, token: &str) -> Step {
+    match socket {
+        Socket::Connecting(stream) => begin_handshake(stream, target, token),
+        Socket::Handshaking(mid) => after_handshake(mid.handshake()),
+        open @ Socket::Open(_) => Step::Waiting(open),
+    }
+}
+
+fn begin_handshake(stream: TcpStream, target: &Target, token: &str) -> Step {
+    match stream.take_error() {
+        Ok(None) => {}
+        Ok(Some(error)) | Err(error) => return Step::Failed(format!("connect: {error}")),
+    }
+    match stream.peer_addr() {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+            return Step::Waiting(Socket::Connecting(stream));
+        }
+        Err(error) => return Step::Failed(format!("connect: {error}")),
+    }
+    let uri = match format!("ws://{}/ws", target.host).parse() {
+        Ok(uri) => uri,
+        Err(error) => return Step::Failed(format!("no URI: {error}")),
+    };
+    let request = ClientRequestBuilder::new(uri).with_header("Authorization", format!("Bearer {token}"));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(4 << 20))
+        .max_frame_size(Some(4 << 20));
+    after_handshake(client_with_config(request, stream, Some(config)))
+}
+
+type HandshakeResult = Result<(WebSocket<TcpStream>, Response), HandshakeError<ClientHandshake<TcpStream>>>;
+
+fn after_handshake(result: HandshakeResult) -> Step {
+    match result {
+        Ok((socket, _)) => Step::Opened(Socket::Open(Box::new(socket))),
+        Err(HandshakeError::Interrupted(mid)) => Step::Waiting(Socket::Handshaking(Box::new(mid))),
+        Err(HandshakeError::Failure(Error::Http(response))) => {
+            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            Step::Failed(format!("upgrade answered with {}: {body:.200}", response.status()))
+        }
+        Err(HandshakeError::Failure(error)) => Step::Failed(format!("handshake: {error}")),
+    }
+}
+
+/// What a read brought.
+pub(crate) enum Received {
+    Frame(Message),
+    /// All that was there is read.
+    Drained,
+    Closed(String),
+}
+
+pub(crate) fn receive(socket: &mut WebSocket<TcpStream>) -> Received {
+    match socket.read() {
+        Ok(message) => Received::Frame(message),
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Received::Drained,
+        Err(error) => Received::Closed(error.to_string()),
+    }
+}
+
+/// Queues frames and writes what the kernel takes; the rest goes when the socket is writable again.
+pub(crate) fn send(
+    socket: &mut WebSocket<TcpStream>,
+    frames: impl Iterator<Item = String>,
+) -> Result<(), String> {
+    for frame in frames {
+        match socket.write(Message::text(frame)) {
+            Ok(()) => {}
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    flush(socket)
+}
+
+pub(crate) fn flush(socket: &mut WebSocket<TcpStream>) -> Result<(), String> {
+    match socket.flush() {
+        Ok(()) => Ok(()),
+        Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,366 @@
+//! One thread of the load: an epoll loop over its clients' sockets. Both members of a conversation live in
+//! the same thread, so that what one wrote and the other got meet without a lock.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use tungstenite::Message;
+
+use super::control::Control;
+use super::ending::Phase;
+use super::pacer::Pacer;
+use super::socket::{self, Received, Socket, Step};
+use crate::checker::{ConversationHistory, MemberHistory};
+use crate::client::{Client, Naming, Pulse, Seat, Turn};
+use crate::config::LoadConfig;
+use crate::tally::{Counters, Latencies};
+use crate::wire;
+
+/// What a thread brings home.
+#[derive(Debug, Default)]
+pub(crate) struct Harvest {
+    pub(crate) conversations: Vec<ConversationHistory>,
+    pub(crate) latencies: Latencies,
+    /// Messages without a final answer.
+    pub(crate) unfinished: u64,
+    /// Clients that could not read their final history.
+    pub(crate) unread: u64,
+}
+
+/// A client and its socket.
+pub(super) struct Member {
+    pub(super) client: Client,
+    /// Its place among all users of the load.
+    index: usize,
+    /// Its conversation in this thread; `None`: a session that is only held.
+    pub(super) talk: Option<usize>,
+    socket: Option<Socket>,
+    /// When an unfinished handshake is given up.
+    connect_until_us: u64,
+    connect_at_us: u64,
+    failures: u32,
+}
+
+pub(crate) struct Worker {
+    pub(super) config: Arc<LoadConfig>,
+    pub(super) control: Arc<Control>,
+    poll: Poll,
+    pub(super) members: Vec<Member>,
+    pub(super) talks: Vec<ConversationHistory>,
+    naming: Naming,
+    latencies: Latencies,
+    rng: fastrand::Rng,
+    pub(super) pacer: Option<Pacer>,
+    /// Members that take turns at writing.
+    writers: VecDeque<usize>,
+    connecting: usize,
+    connect_pacer: Pacer,
+    /// This thread's number and how many there are.
+    thread: usize,
+    pub(super) phase: Phase,
+    tick_at_us: u64,
+    out: Vec<String>,
+}
+
+/// Deadlines are looked at this often.
+const TICK_US: u64 = 50_000;
+const EVENTS_MAX: usize = 1024;
+
+impl Worker {
+    /// # Errors
+    /// No epoll instance.
+    pub(crate) fn new(config: Arc<LoadConfig>, control: Arc<Control>, thread: usize) -> io::Result<Worker> {
+        let mut rng = fastrand::Rng::with_seed(config.seed.wrapping_add(thread as u64));
+        let (members, talks) = seat_members(&config, thread);
+        let mut writers: Vec<usize> = (0..members.len()).filter(|at| members[*at].talk.is_some()).collect();
+        rng.shuffle(&mut writers);
+        Ok(Worker {
+            poll: Poll::new()?,
+            naming: Naming::new(&config.run, config.content_bytes),
+            latencies: Latencies::default(),
+            pacer: None,
+            writers: writers.into(),
+            connecting: 0,
+            connect_pacer: Pacer::new(config.connects_per_s, thread, config.threads, 0),
+            thread,
+            phase: Phase::Load,
+            tick_at_us: 0,
+            out: Vec::new(),
+            members,
+            talks,
+            rng,
+            config,
+            control,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> Harvest {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while self.phase != Phase::Done && !self.control.is_abandoned() {
+            let now_us = self.control.now_us();
+            self.send_due(now_us);
+            if now_us >= self.tick_at_us {
+                self.tick_at_us = now_us + TICK_US;
+                self.tick_all(now_us);
+                self.advance_phase(now_us);
+            }
+            match self.poll.poll(&mut events, Some(self.idle_time())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    self.control.counters.note_trouble(|| format!("poll: {error}"));
+                    break;
+                }
+                _ => {}
+            }
+            for event in &events {
+                self.on_event(event.token().0, event.is_readable() || event.is_read_closed());
+            }
+        }
+        self.harvest()
+    }
+
+    fn harvest(self) -> Harvest {
+        let talking = || self.members.iter().filter(|member| member.talk.is_some());
+        Harvest {
+            unfinished: talking().map(|member| member.client.unfinished() as u64).sum(),
+            unread: talking().filter(|member| !member.client.has_read()).count() as u64,
+            conversations: self.talks,
+            latencies: self.latencies,
+        }
+    }
+
+    /// Lets every message that became due be written by the next writer.
+    pub(super) fn send_due(&mut self, now_us: u64) {
+        if self.pacer.is_none() {
+            let from_us = self.control.send_from_us();
+            if from_us == u64::MAX || self.config.rate_per_s <= 0.0 || self.phase != Phase::Load {
+                return;
+            }
+            self.pacer = Some(Pacer::new(self.config.rate_per_s, self.thread, self.config.threads, from_us));
+        }
+        let until_us = self.control.send_until_us().min(now_us);
+        while let Some(due_us) = self.pacer.as_mut().and_then(|pacer| pacer.due(until_us)) {
+            let Some(at) = self.writers.pop_front() else { return };
+            self.writers.push_back(at);
+            self.with_client(at, |client, turn| client.write(turn, due_us));
+        }
+    }
+
+    /// How long the loop may sleep. The kernel rounds this up to whole milliseconds.
+    fn idle_time(&self) -> Duration {
+        let now_us = self.control.now_us();
+        let sending = self.pacer.as_ref().filter(|_| now_us < self.control.send_until_us());
+        let wait_us = sending.map_or(TICK_US, |pacer| pacer.wait_us(now_us));
+        Duration::from_micros(wait_us.min(self.tick_at_us.saturating_sub(now_us)))
+    }
+
+    /// Calls into a client, then writes what it wants written.
+    pub(super) fn with_client<T>(
+        &mut self,
+        at: usize,
+        call: impl FnOnce(&mut Client, &mut Turn<'_>) -> T,
+    ) -> T {
+        let member = &mut self.members[at];
+        let mut turn = Turn {
+            now_us: self.control.now_us(),
+            rules: &self.config.rules,
+            naming: &self.naming,
+            counters: &self.control.counters,
+            latencies: &mut self.latencies,
+            rng: &mut self.rng,
+            talk: member.talk.map(|talk| &mut self.talks[talk]),
+            out: &mut self.out,
+        };
+        let answer = call(&mut member.client, &mut turn);
+        if !self.out.is_empty() {
+            self.write_out(at);
+        }
+        answer
+    }
+
+    fn write_out(&mut self, at: usize) {
+        let sent = match &mut self.members[at].socket {
+            Some(Socket::Open(socket)) => socket::send(socket, self.out.drain(..)),
+            _ => Ok(()),
+        };
+        self.out.clear();
+        if let Err(why) = sent {
+            self.hang_up(at, why);
+        }
+    }
+
+    fn on_event(&mut self, at: usize, readable: bool) {
+        match self.members[at].socket.take() {
+            None => {}
+            Some(Socket::Open(mut socket)) => {
+                let flushed = socket::flush(&mut socket);
+                self.members[at].socket = Some(Socket::Open(socket));
+                match flushed {
+                    Err(why) => self.hang_up(at, why),
+                    Ok(()) if readable => self.read_all(at),
+                    Ok(()) => {}
+                }
+            }
+            Some(early) => self.go_on_connecting(at, early),
+        }
+    }
+
+    fn go_on_connecting(&mut self, at: usize, early: Socket) {
+        let user = &self.config.users[self.members[at].index];
+        match socket::advance(early, &self.config.target, &user.token) {
+            Step::Waiting(socket) => self.members[at].socket = Some(socket),
+            Step::Failed(why) => {
+                self.connecting -= 1;
+                self.connect_failed(at, why);
+            }
+            Step::Opened(socket) => {
+                self.connecting -= 1;
+                let member = &mut self.members[at];
+                member.socket = Some(socket);
+                member.failures = 0;
+                Counters::add(&self.control.counters.connected);
+                self.with_client(at, |client, turn| client.opened(turn));
+                self.read_all(at);
+            }
+        }
+    }
+
+    /// Edge-triggered: reads until nothing is left, and gathers the answers into one write.
+    fn read_all(&mut self, at: usize) {
+        let now_us = self.control.now_us();
+        let mut closed = None;
+        let Worker { members, talks, out, config, naming, control, latencies, rng, .. } = self;
+        let Member { client, talk, socket: Some(Socket::Open(socket)), .. } = &mut members[at] else {
+            return;
+        };
+        let mut turn = Turn {
+            now_us,
+            rules: &config.rules,
+            naming,
+            counters: &control.counters,
+            latencies,
+            rng,
+            talk: talk.map(|talk| &mut talks[talk]),
+            out,
+        };
+        loop {
+            match socket::receive(socket) {
+                Received::Frame(Message::Text(text)) => client.heard(&mut turn, text.as_str()),
+                Received::Frame(_) => client.alive(now_us),
+                Received::Drained => break,
+                Received::Closed(why) => {
+                    closed = Some(why);
+                    break;
+                }
+            }
+        }
+        match closed {
+            Some(why) => self.hang_up(at, why),
+            None => self.write_out(at),
+        }
+    }
+
+    /// An open connection is over.
+    fn hang_up(&mut self, at: usize, why: String) {
+        if !matches!(self.members[at].socket, Some(Socket::Open(_))) {
+            // What was to be written on the way here has hung up already.
+            return;
+        }
+        let counters = &self.control.counters;
+        Counters::add(&counters.disconnects);
+        Counters::sub(&counters.connected);
+        counters.note_trouble(|| why);
+        self.out.clear();
+        self.members[at].client.closed();
+        self.back_off(at);
+    }
+
+    fn connect_failed(&mut self, at: usize, why: String) {
+        Counters::add(&self.control.counters.connect_failures);
+        self.control.counters.note_trouble(|| why);
+        self.back_off(at);
+    }
+
+    fn back_off(&mut self, at: usize) {
+        let rules = &self.config.rules;
+        let member = &mut self.members[at];
+        member.socket = None;
+        let doubled = rules.backoff_min_ms.saturating_mul(1 << member.failures.min(20));
+        let wait_us = doubled.min(rules.backoff_max_ms) * 1000;
+        member.connect_at_us = self.control.now_us() + (wait_us as f64 * (0.5 + self.rng.f64() * 0.5)) as u64;
+        member.failures += 1;
+    }
+
+    fn tick_all(&mut self, now_us: u64) {
+        let limit = self.control.connect_limit();
+        for at in 0..self.members.len() {
+            let member = &mut self.members[at];
+            match &member.socket {
+                None if now_us >= member.connect_at_us && (member.index as u64) < limit => {
+                    self.connect(at, now_us)
+                }
+                None => {}
+                Some(Socket::Open(_)) => {
+                    let pulse = self.with_client(at, |client, turn| client.tick(turn));
+                    if pulse == Pulse::Dead {
+                        self.hang_up(at, "the server was silent for too long".to_owned());
+                    }
+                }
+                Some(_) if now_us >= member.connect_until_us => {
+                    self.connecting -= 1;
+                    self.connect_failed(at, "the handshake took too long".to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Connects, if the pace and the number of handshakes under way allow it now.
+    fn connect(&mut self, at: usize, now_us: u64) {
+        if self.connecting >= self.config.connecting_max || self.connect_pacer.due(now_us).is_none() {
+            return;
+        }
+        // An idle pacer must not save up a burst.
+        self.connect_pacer.forget_before(now_us.saturating_sub(2 * TICK_US));
+        let source = socket::source_for(&self.config.target, self.members[at].index);
+        match socket::connect(&self.config.target, source, self.poll.registry(), Token(at)) {
+            Ok(socket) => {
+                self.connecting += 1;
+                let member = &mut self.members[at];
+                member.socket = Some(socket);
+                member.connect_until_us = now_us + self.config.connect_wait_ms * 1000;
+            }
+            Err(error) => self.connect_failed(at, format!("connect: {error}")),
+        }
+    }
+}
+
+/// This thread's users (every `threads`-th pair) and their conversations.
+fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<ConversationHistory>) {
+    let (mut members, mut talks) = (Vec::new(), Vec::new());
+    for (number, pair) in
+        config.users.chunks(2).enumerate().filter(|(number, _)| number % config.threads == thread)
+    {
+        let talk = (pair.len() == 2 && config.rate_per_s > 0.0).then_some(talks.len());
+        if talk.is_some() {
+            let id = wire::single_conversation(pair[0].id, pair[1].id);
+            let member = |at: usize| MemberHistory { user_id: pair[at].id, ..MemberHistory::default() };
+            talks.push(ConversationHistory { id, base_seq: 0, members: vec![member(0), member(1)] });
+        }
+        for member in 0..pair.len() {
+            let seat = talk.map(|_| Seat { number: number as u32, member: member as u32 });
+            members.push(Member {
+                client: Client::new(seat),
+                index: number * 2 + member,
+                talk,
+                socket: None,
+                connect_until_us: 0,
+                connect_at_us: 0,
+                failures: 0,
+            });
+        }
+    }
+    (members, talks)
+}
