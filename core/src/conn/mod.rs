@@ -1,0 +1,5 @@
+//! One connection: its id, its protocol machine, its outbox, and the short loops that drive them.
+
+pub(crate) mod id;
+pub(crate) mod outbox;
+pub(crate) mod slots;

@@ -1,0 +1,3 @@
+//! One core's state and the order of its turns.
+
+pub(crate) mod state;

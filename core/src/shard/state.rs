@@ -1,0 +1,331 @@
+//! What a shard holds: connections, hub, wheel, budgets, counters. No callback runs and nothing is awaited in here.
+
+use crate::app::{App, CloseReason, Priority, SendOutcome};
+use crate::config::Config;
+use crate::conn::id::{ConnId, RequestId};
+use crate::conn::outbox::Outbox;
+use crate::conn::slots::Slots;
+use crate::http::Response;
+use crate::hub::Hub;
+use crate::socket::Socket;
+use crate::stats::ShardStats;
+use crate::timer::wheel::Wheel;
+use crate::ws::{Assembly, Frame, is_sendable};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// An upgraded connection on its home shard.
+pub(crate) struct Conn<S> {
+    pub(crate) key: u64,
+    pub(crate) session: S,
+    pub(crate) socket: Rc<Socket>,
+    pub(crate) phase: Phase,
+    /// Incomplete input; only while there is any.
+    pub(crate) assembly: Option<Box<Assembly>>,
+    /// Queued output; only while there is any.
+    pub(crate) outbox: Option<Box<Outbox>>,
+    pub(crate) last_in_ms: u64,
+    /// Set while a task waits until the socket is writable: the time of the last progress.
+    pub(crate) blocked_since_ms: Option<u64>,
+    pub(crate) pinged: bool,
+    pub(crate) dirty: bool,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// A close frame is queued or sent.
+    Closing {
+        reason: CloseReason,
+        then: Then,
+    },
+}
+
+/// What a closing connection still waits for when its outbox is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Nothing: the peer's close frame has come.
+    End,
+    /// The peer's close frame.
+    PeerClose,
+    /// The peer's end of stream; its input is no longer understood and discarded. A socket that is closed with unread
+    /// input sends a reset, which can destroy our close frame on its way.
+    PeerEnd,
+}
+
+/// A connection that is not upgraded.
+pub(crate) struct HttpConn {
+    pub(crate) socket: Rc<Socket>,
+    pub(crate) stage: Stage,
+    pub(crate) deadline_ms: u64,
+    /// When the wheel will look at the deadline next.
+    pub(crate) looked_at_ms: u64,
+    pub(crate) expired: bool,
+    /// Count of the requests given to the app.
+    pub(crate) request: u32,
+    pub(crate) answer: Option<Response>,
+    /// The connection's task, while it waits for the answer.
+    pub(crate) waker: Option<Waker>,
+}
+
+/// What a connection that is not upgraded waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a head or body.
+    Request,
+    /// The app's answer.
+    Answer,
+    /// The socket to take the answer.
+    Write,
+    /// The peer's end of stream.
+    Linger,
+}
+
+/// An entry of the wheel. Each is looked at when it comes up; it may mean nothing any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Http(ConnId),
+    /// Quiet for too long?
+    Quiet(ConnId),
+    Write(ConnId),
+    Close(ConnId),
+    DrainClose(ConnId),
+    App(u64),
+}
+
+/// A connection that has ended and that the app doesn't know of yet.
+pub(crate) struct Ended<S> {
+    pub(crate) conn: ConnId,
+    pub(crate) key: u64,
+    pub(crate) session: S,
+    pub(crate) reason: CloseReason,
+}
+
+/// State of a shard.
+pub(crate) struct State<A: App> {
+    pub(crate) config: Rc<Config>,
+    pub(crate) shard: usize,
+    pub(crate) shards: usize,
+    pub(crate) now_ms: u64,
+    pub(crate) conns: Slots<Conn<A::Session>>,
+    pub(crate) http: Slots<HttpConn>,
+    pub(crate) hub: Hub,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) timers_set: usize,
+    /// Connections to be written at the end of the turn.
+    pub(crate) dirty: Vec<ConnId>,
+    pub(crate) ended: Vec<Ended<A::Session>>,
+    /// The task that ends a turn.
+    pub(crate) turn_end: Option<Waker>,
+    /// Tasks that wait for the end of the turn.
+    pub(crate) pausing: Vec<Waker>,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) input_bytes: usize,
+    pub(crate) free_outboxes: Vec<Box<Outbox>>,
+    pub(crate) free_buffers: Vec<Vec<u8>>,
+    /// New connections are closed as soon as they are home.
+    pub(crate) draining: bool,
+    pub(crate) stats: ShardStats,
+}
+
+impl<A: App> State<A> {
+    pub(crate) fn new(config: Rc<Config>, shard: usize) -> State<A> {
+        State {
+            shard,
+            shards: config.shards,
+            now_ms: 0,
+            conns: Slots::new(),
+            http: Slots::new(),
+            hub: Hub::default(),
+            wheel: Wheel::new(config.tick_ms),
+            timers_set: 0,
+            dirty: Vec::new(),
+            ended: Vec::new(),
+            turn_end: None,
+            pausing: Vec::new(),
+            outbox_bytes: 0,
+            input_bytes: 0,
+            free_outboxes: Vec::new(),
+            free_buffers: Vec::new(),
+            draining: false,
+            stats: ShardStats { shard, ..ShardStats::default() },
+            config,
+        }
+    }
+
+    /// Makes the end of the turn come after all tasks that are ready now.
+    pub(crate) fn call_turn_end(&self) {
+        if let Some(waker) = &self.turn_end {
+            waker.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn send(&mut self, id: ConnId, frame: &Frame, priority: Priority) -> SendOutcome {
+        let Some(conn) = self.conns.get(id) else { return SendOutcome::Gone };
+        if conn.phase != Phase::Open {
+            return SendOutcome::Gone;
+        }
+        let queued = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        let more = frame.wire_len();
+        if queued + more > self.config.outbox_connection_max_bytes
+            || self.outbox_bytes + more > self.config.outbox_shard_max_bytes
+        {
+            if priority == Priority::Droppable {
+                self.stats.frames_dropped += 1;
+                return SendOutcome::Dropped;
+            }
+            self.drop_unbegun(id);
+            self.begin_close(id, 1013, "too slow", CloseReason::SlowReader, Then::PeerClose);
+            return SendOutcome::Closing;
+        }
+        self.queue(id, frame.clone());
+        SendOutcome::Queued
+    }
+
+    pub(crate) fn send_to_slot(&mut self, slot: usize, frame: &Frame, priority: Priority) -> SendOutcome {
+        self.conns.id_at(slot).map_or(SendOutcome::Gone, |id| self.send(id, frame, priority))
+    }
+
+    /// Queues a frame past the budgets (control frames that close or answer).
+    pub(crate) fn queue(&mut self, id: ConnId, frame: Frame) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        self.outbox_bytes += frame.wire_len();
+        self.stats.frames_out += 1;
+        let free = &mut self.free_outboxes;
+        conn.outbox.get_or_insert_with(|| free.pop().unwrap_or_default()).push(frame);
+        if !conn.dirty {
+            conn.dirty = true;
+            self.dirty.push(id);
+            if self.dirty.len() == 1 {
+                self.call_turn_end();
+            }
+        }
+    }
+
+    fn drop_unbegun(&mut self, id: ConnId) {
+        let Some(outbox) = self.conns.get_mut(id).and_then(|conn| conn.outbox.as_mut()) else { return };
+        let before = outbox.bytes();
+        self.stats.frames_discarded += outbox.drop_unbegun() as u64;
+        self.outbox_bytes -= before - outbox.bytes();
+    }
+
+    /// Gives an empty or abandoned outbox back.
+    pub(crate) fn free_outbox(&mut self, mut outbox: Box<Outbox>) {
+        self.outbox_bytes -= outbox.bytes();
+        self.stats.frames_discarded += outbox.reset() as u64;
+        if self.free_outboxes.len() < self.config.free_buffers_max {
+            self.free_outboxes.push(outbox);
+        }
+    }
+
+    pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
+        self.free_buffers.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn free_buffer(&mut self, mut buffer: Vec<u8>) {
+        let kept = buffer.capacity() > 0 && buffer.capacity() <= self.config.free_buffer_max_bytes;
+        if kept && self.free_buffers.len() < self.config.free_buffers_max {
+            buffer.clear();
+            self.free_buffers.push(buffer);
+        }
+    }
+
+    pub(crate) fn close_by_app(&mut self, id: ConnId, code: u16, reason: &str) {
+        let code = if is_sendable(code) { code } else { 1011 };
+        self.begin_close(id, code, reason, CloseReason::App(code), Then::PeerClose);
+    }
+
+    /// Queues a close frame; from here on the connection gets nothing else and is in no hub.
+    pub(crate) fn begin_close(&mut self, id: ConnId, code: u16, text: &str, reason: CloseReason, then: Then) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.phase != Phase::Open {
+            return;
+        }
+        conn.phase = Phase::Closing { reason, then };
+        self.stats.ws_closing += 1;
+        let key = conn.key;
+        self.hub.unbind(key, id.slot());
+        self.queue(id, Frame::close(code, text));
+        self.wheel.insert(self.now_ms + self.config.close_deadline_ms, Timer::Close(id));
+    }
+
+    /// Ends a connection now. A close that has begun keeps its reason.
+    pub(crate) fn end(&mut self, id: ConnId, reason: CloseReason) {
+        let Some(conn) = self.conns.remove(id) else { return };
+        let reason = match conn.phase {
+            Phase::Open => {
+                self.hub.unbind(conn.key, id.slot());
+                reason
+            }
+            Phase::Closing { reason, .. } => {
+                self.stats.ws_closing -= 1;
+                reason
+            }
+        };
+        // Ends the waits of its tasks, which hold the socket.
+        conn.socket.shutdown(Shutdown::Both);
+        if let Some(outbox) = conn.outbox {
+            self.free_outbox(outbox);
+        }
+        if let Some(assembly) = conn.assembly {
+            self.free_assembly(assembly);
+        }
+        self.stats.closes[reason.kind()] += 1;
+        self.ended.push(Ended { conn: id, key: conn.key, session: conn.session, reason });
+        if self.ended.len() == 1 {
+            self.call_turn_end();
+        }
+    }
+
+    /// Gives the buffers of incomplete input back.
+    pub(crate) fn free_assembly(&mut self, assembly: Box<Assembly>) {
+        self.input_bytes -= assembly.accounted;
+        let Assembly { raw, message, .. } = *assembly;
+        self.free_buffer(raw);
+        self.free_buffer(message);
+    }
+
+    pub(crate) fn respond(&mut self, id: RequestId, response: Response) -> bool {
+        let waiting = self.http.get_mut(id.conn).filter(|http| {
+            id.shard as usize == self.shard
+                && http.stage == Stage::Answer
+                && http.request == id.request
+                && http.answer.is_none()
+        });
+        let Some(http) = waiting else {
+            self.stats.answers_late += 1;
+            return false;
+        };
+        http.answer = Some(response);
+        if let Some(waker) = http.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    pub(crate) fn set_timer(&mut self, delay_ms: u64, tag: u64) -> bool {
+        if self.timers_set >= self.config.app_timers_max {
+            self.stats.timers_refused += 1;
+            return false;
+        }
+        self.timers_set += 1;
+        self.wheel.insert(self.now_ms.saturating_add(delay_ms), Timer::App(tag));
+        true
+    }
+
+    /// Copies the counters and fills in the gauges.
+    pub(crate) fn snapshot(&self) -> ShardStats {
+        let mut stats = self.stats.clone();
+        stats.http_connections = self.http.len() as u64;
+        stats.ws_connections = self.conns.len() as u64;
+        stats.keys = self.hub.len() as u64;
+        stats.outbox_bytes = self.outbox_bytes as u64;
+        stats.input_bytes = self.input_bytes as u64;
+        stats.timers_set = self.timers_set as u64;
+        stats
+    }
+}

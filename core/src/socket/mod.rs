@@ -1,0 +1,99 @@
+//! The only door to a descriptor: readiness through monoio, bytes through non-blocking calls, hand-over as an
+//! [`OwnedFd`].
+//!
+//! Nothing here is a completion: dropping a parked wait loses no bytes. What it does lose is the right to take the
+//! descriptor out until the wait completes, so a socket is handed over right after a completed wait.
+
+pub(crate) mod listen;
+pub(crate) mod sys;
+
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::task::Poll;
+
+/// Which way to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// Whether a wait went through the driver. When it did not (epoll tells at once what is ready already), a loop of
+/// waits must pause now and then, or nobody else gets a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Parked,
+    AtOnce,
+}
+
+/// A descriptor that belongs to this shard's driver: a connection, a listener or an eventfd.
+pub(crate) struct Socket {
+    // monoio has no public type for "any descriptor"; its stream waits for readiness of whatever it owns.
+    stream: monoio::net::TcpStream,
+}
+
+impl Socket {
+    /// Registers a descriptor with the driver of the calling shard.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Socket> {
+        Ok(Socket { stream: monoio::net::TcpStream::from_std(StdStream::from(fd))? })
+    }
+
+    /// Takes the descriptor out of the driver. The caller owns the only reference and has no wait parked.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        sys::take(self.stream)
+    }
+
+    /// Waits until the descriptor is readable or writable; an end or an error counts as both.
+    pub(crate) async fn wait(&self, direction: Direction) -> io::Result<Waited> {
+        let mut waited = Waited::AtOnce;
+        // `relaxed = false`: on epoll, `true` may return although nothing is ready, again and again.
+        let result = match direction {
+            Direction::Read => note_parking(self.stream.readable(false), &mut waited).await,
+            Direction::Write => note_parking(self.stream.writable(false), &mut waited).await,
+        };
+        result.map(|()| waited)
+    }
+
+    /// Receives without waiting; 0 is the end of the stream.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        sys::receive(sys::borrow(&self.stream), buffer)
+    }
+
+    /// Sends without waiting; returns how much was taken.
+    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        sys::send(sys::borrow(&self.stream), bytes)
+    }
+
+    /// Accepts a connection without waiting (the listener is non-blocking).
+    pub(crate) fn accept(&self) -> io::Result<(OwnedFd, SocketAddr)> {
+        let listener = socket2::SockRef::from(&sys::borrow(&self.stream)).accept()?;
+        let (socket, peer) = listener;
+        let peer = peer.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        Ok((socket.into(), peer))
+    }
+
+    /// Shuts one side or both down, which also ends parked waits. An error means that the peer is gone already.
+    pub(crate) fn shutdown(&self, how: Shutdown) {
+        let _ = socket2::SockRef::from(&sys::borrow(&self.stream)).shutdown(how);
+    }
+}
+
+/// Whether an error of a non-blocking call only means "not now".
+pub(crate) fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+async fn note_parking<F: Future>(future: F, waited: &mut Waited) -> F::Output {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Pending => {
+            *waited = Waited::Parked;
+            Poll::Pending
+        }
+        ready => ready,
+    })
+    .await
+}

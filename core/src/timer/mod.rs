@@ -1,0 +1,3 @@
+//! Deadlines of a shard.
+
+pub(crate) mod wheel;
