@@ -102,10 +102,15 @@ impl ChatLoad {
         }
     }
 
-    /// The first message is due now. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
+    /// Messages become due from now on. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
     /// clients found then.
     pub fn begin(&self) {
-        self.control.begin_sending();
+        self.control.begin_sending(None);
+    }
+
+    /// As [`ChatLoad::begin`], for exactly this long. Returns when the first message will be due.
+    pub fn begin_for(&self, lasting: Duration) -> Instant {
+        self.control.begin_sending(Some(lasting))
     }
 
     /// No message becomes due any more; what is unfinished goes on.
