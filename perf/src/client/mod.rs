@@ -4,6 +4,8 @@ mod final_read;
 mod inbox;
 mod naming;
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use naming::Naming;
 

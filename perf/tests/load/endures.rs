@@ -15,7 +15,7 @@ pub(crate) fn config(fake: &Fake) -> LoadConfig {
         resend_after_ms: 300,
         hole_wait_ms: 100,
         tail_wait_ms: 200,
-        answer_wait_ms: 2_000,
+        answer_wait_ms: 1_000,
         backoff_min_ms: 20,
         page_messages: 4,
         ..ClientRules::default()
