@@ -127,6 +127,16 @@ impl ChatLoad {
         self.control.counters.trouble()
     }
 
+    /// Begins the end that [`ChatLoad::stop`] waits for, and returns at once.
+    pub fn finish(&self, deadline: Duration) {
+        self.control.finish(deadline);
+    }
+
+    /// After [`ChatLoad::finish`]: nothing is left to wait for.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
     /// Ends the sending, waits until every message has its final answer, every delivery is in and every
     /// member has read the whole history, and gives up on what is missing after `deadline`.
     pub fn stop(mut self, deadline: Duration) -> LoadOutcome {

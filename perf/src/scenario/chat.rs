@@ -77,9 +77,26 @@ pub fn run(args: &ChatArgs) -> Result<Exit, LoadError> {
     wait_connected(&load, args.users, args.connect_rate)?;
     say(format_args!("{} sessions, {} messages/s for {} s", args.users, args.rate, args.seconds));
     let window = send(&load, args, meter.as_mut())?;
+    judge(args, &settle(load, args), &window)
+}
+
+/// The unfinished, the last deliveries and the final reading, with a line each second.
+fn settle(load: ChatLoad, args: &ChatArgs) -> LoadOutcome {
+    let deadline = Duration::from_secs_f64(args.settle_seconds);
+    let until = Instant::now() + deadline;
+    load.finish(deadline);
     say(format_args!("settling and reading every history"));
-    let outcome = load.stop(Duration::from_secs_f64(args.settle_seconds));
-    judge(args, &outcome, &window)
+    let mut shown = Instant::now();
+    while !load.is_finished() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        if shown.elapsed() >= Duration::from_secs(1) {
+            shown = Instant::now();
+            let now = load.progress();
+            let open = now.sent - now.stored - now.rejected;
+            say(format_args!("settling: {open} open, {} of {} histories read", now.finished, args.users));
+        }
+    }
+    load.stop(until.saturating_duration_since(Instant::now()))
 }
 
 fn check_args(args: &ChatArgs) -> Result<(), LoadError> {
