@@ -1,0 +1,137 @@
+//! Opening the file: pragmas, migrations, the writer and the readers.
+use std::path::Path;
+use std::time::Duration;
+
+use gochat_infra::errors::{Code, Error};
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Row};
+
+use super::writer::Writer;
+use crate::config::SqliteConfig;
+use crate::metrics::RepoMetrics;
+use crate::store::message_key::KeyHash;
+use crate::store::{Result, refuse};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The embedded database.
+pub(crate) struct SqliteStore {
+    pub(super) readers: SqlitePool,
+    pub(super) writer: Writer,
+    pub(super) key_hash: KeyHash,
+    epoch: u64,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it when it is missing, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// The folder or file can't be made or read; the file is of a newer program; a migration failed.
+    pub(crate) async fn open(
+        config: &SqliteConfig,
+        key_hash: KeyHash,
+        metrics: &RepoMetrics,
+    ) -> Result<Self> {
+        if let Some(folder) = config.file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| cannot_open(&config.file, format!("its folder can't be made: {error}")))?;
+        }
+        let mut conn = writer_options(config)
+            .connect()
+            .await
+            .map_err(|error| cannot_open(&config.file, error.to_string()))?;
+        migrate(&config.file, &mut conn).await?;
+        let epoch = read_epoch(&mut conn).await?;
+        let readers = open_readers(config).await?;
+        let writer = Writer::start(conn, config, key_hash, metrics);
+        Ok(Self { readers, writer, key_hash, epoch })
+    }
+
+    /// Which history this is; raised when older data is restored, which happens only while no program has
+    /// the file open.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Finishes the writes that were admitted, then closes every connection.
+    pub(crate) async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+fn options(config: &SqliteConfig, cache_kib: u32) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(&config.file)
+        .foreign_keys(false)
+        .busy_timeout(Duration::from_secs(5))
+        .statement_cache_capacity(256)
+        .row_buffer_size(1_024)
+        .pragma("cache_size", format!("-{cache_kib}"))
+        .pragma("mmap_size", config.mmap_bytes.to_string())
+        // Else the undo log of a statement of many rows goes through a file.
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}
+
+fn writer_options(config: &SqliteConfig) -> SqliteConnectOptions {
+    options(config, config.writer_cache_kib)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", config.wal_autocheckpoint_pages.to_string())
+        .pragma("journal_size_limit", config.wal_kept_bytes.to_string())
+        .thread_name(|_| "repo-writer".to_owned())
+}
+
+async fn open_readers(config: &SqliteConfig) -> Result<SqlitePool> {
+    let options = options(config, config.reader_cache_kib)
+        .read_only(true)
+        .thread_name(|id| format!("repo-reader-{id}"));
+    let readers = config.readers.max(1);
+    SqlitePoolOptions::new()
+        .min_connections(readers)
+        .max_connections(readers)
+        .acquire_timeout(Duration::from_millis(config.reader_wait_ms))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // A ping is a hop to the connection's thread for every read.
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(|error| cannot_open(&config.file, error.to_string()))
+}
+
+async fn migrate(file: &Path, conn: &mut SqliteConnection) -> Result<()> {
+    MIGRATIONS.run(conn).await.map_err(|error| match error {
+        MigrateError::VersionMissing(found) => {
+            let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+            let reason = format!(
+                "it was written by a newer gochat (its schema has version {found}, this program knows \
+                 {known}); start that newer gochat, or restore a copy of the data made before it ran"
+            );
+            cannot_open(file, reason)
+        }
+        MigrateError::VersionMismatch(version) => {
+            let reason = format!("schema version {version} is not the one that this program made");
+            cannot_open(file, reason)
+        }
+        other => cannot_open(file, other.to_string()),
+    })
+}
+
+async fn read_epoch(conn: &mut SqliteConnection) -> Result<u64> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'")
+        .fetch_one(conn)
+        .await
+        .map_err(refuse::database)?;
+    Ok(row.get::<i64, _>(0).cast_unsigned())
+}
+
+fn cannot_open(file: &Path, reason: String) -> Error {
+    Error::new(Code::Internal, format!("the data file {} can't be opened: {reason}", file.display()))
+}
