@@ -102,10 +102,15 @@ impl ChatLoad {
         }
     }
 
-    /// The first message is due now. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
+    /// Messages become due from now on. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
     /// clients found then.
     pub fn begin(&self) {
-        self.control.begin_sending();
+        self.control.begin_sending(None);
+    }
+
+    /// As [`ChatLoad::begin`], for exactly this long. Returns when the first message will be due.
+    pub fn begin_for(&self, lasting: Duration) -> Instant {
+        self.control.begin_sending(Some(lasting))
     }
 
     /// No message becomes due any more; what is unfinished goes on.
@@ -120,6 +125,16 @@ impl ChatLoad {
     /// The last thing that went wrong, in words; empty: nothing.
     pub fn trouble(&self) -> String {
         self.control.counters.trouble()
+    }
+
+    /// Begins the end that [`ChatLoad::stop`] waits for, and returns at once.
+    pub fn finish(&self, deadline: Duration) {
+        self.control.finish(deadline);
+    }
+
+    /// After [`ChatLoad::finish`]: nothing is left to wait for.
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
     }
 
     /// Ends the sending, waits until every message has its final answer, every delivery is in and every

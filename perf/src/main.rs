@@ -1,1 +1,41 @@
-fn main() {}
+//! `gochat-perf`: load for performance engineers. The work is in the library; this is its command line.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gochat_perf::scenario::{Exit, chat, hold};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Load for GoChat, judged from outside.
+///
+/// Exit codes: 0 ok · 1 something was lost, doubled or out of order · 2 usage · 3 could not run.
+#[derive(Debug, Parser)]
+#[command(name = "gochat-perf", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Users chat in pairs at a fixed rate (open loop: latency counts from when a message was due), and
+    /// every message is checked: stored once, delivered once, in one dense order
+    Chat(chat::ChatArgs),
+    /// Idle sessions: the server's memory for each and its CPU time while they are held
+    Hold(hold::HoldArgs),
+}
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Chat(args) => chat::run(&args),
+        Command::Hold(args) => hold::run(&args),
+    };
+    let exit = ended.unwrap_or_else(|error| {
+        eprintln!("gochat-perf: {error}");
+        Exit::from(&error)
+    });
+    ExitCode::from(exit as u8)
+}

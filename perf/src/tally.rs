@@ -97,6 +97,8 @@ pub struct Latencies {
     pub ack: Histogram<u64>,
     /// Due → given to the receiver's application, in order.
     pub deliver: Histogram<u64>,
+    /// Due → taken up by this program: its own share in the two above.
+    pub lateness: Histogram<u64>,
 }
 
 /// An hour; longer counts as this.
@@ -104,7 +106,7 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies { ack: histogram(), deliver: histogram() }
+        Latencies { ack: histogram(), deliver: histogram(), lateness: histogram() }
     }
 }
 
@@ -122,9 +124,14 @@ impl Latencies {
         self.deliver.saturating_record(us);
     }
 
+    pub(crate) fn record_lateness(&mut self, us: u64) {
+        self.lateness.saturating_record(us);
+    }
+
     pub(crate) fn merge(&mut self, other: &Latencies) {
         // Same bounds on both sides: cannot fail.
         let _ = self.ack.add(&other.ack);
         let _ = self.deliver.add(&other.deliver);
+        let _ = self.lateness.add(&other.lateness);
     }
 }

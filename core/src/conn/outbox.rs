@@ -18,10 +18,6 @@ impl Outbox {
         self.bytes
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += frame.wire_len();
         self.frames.push_back(frame);
@@ -96,7 +92,7 @@ mod tests {
         assert_eq!(outbox.drop_unbegun(), 2);
         assert_eq!(outbox.next_write(&mut Vec::new(), 1024), b"one");
         outbox.advance(3);
-        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes(), 0);
         outbox.push(Frame::text(b"four"));
         assert_eq!(outbox.drop_unbegun(), 1);
         assert_eq!(outbox.bytes(), 0);

@@ -1,7 +1,9 @@
 //! HTTP/1.1 as pure code: requests out of bytes, bytes out of answers.
 
+pub(crate) mod intake;
 mod request;
 mod response;
+pub(crate) mod upgrade;
 
 pub use request::Request;
 pub use response::Response;

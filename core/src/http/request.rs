@@ -15,6 +15,7 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// Address of the other end.
     pub peer: SocketAddr,
+    pub(crate) http_1_1: bool,
     pub(crate) headers: &'a [httparse::Header<'a>],
 }
 

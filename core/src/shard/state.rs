@@ -1,8 +1,10 @@
 //! What a shard holds: connections, hub, wheel, budgets, counters. No callback runs and nothing is awaited in here.
 
+use super::drain::Drain;
 use crate::app::{App, CloseReason, Priority, SendOutcome};
 use crate::config::Config;
 use crate::conn::id::{ConnId, RequestId};
+use crate::conn::machine::{Phase, Then};
 use crate::conn::outbox::Outbox;
 use crate::conn::slots::Slots;
 use crate::http::Response;
@@ -28,31 +30,11 @@ pub(crate) struct Conn<S> {
     pub(crate) last_in_ms: u64,
     /// Set while a task waits until the socket is writable: the time of the last progress.
     pub(crate) blocked_since_ms: Option<u64>,
-    pub(crate) pinged: bool,
+    /// When a ping was sent after the last byte came.
+    pub(crate) pinged_ms: Option<u64>,
     pub(crate) dirty: bool,
-}
-
-/// Where a connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Open,
-    /// A close frame is queued or sent.
-    Closing {
-        reason: CloseReason,
-        then: Then,
-    },
-}
-
-/// What a closing connection still waits for when its outbox is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Nothing: the peer's close frame has come.
-    End,
-    /// The peer's close frame.
-    PeerClose,
-    /// The peer's end of stream; its input is no longer understood and discarded. A socket that is closed with unread
-    /// input sends a reset, which can destroy our close frame on its way.
-    PeerEnd,
+    /// The wheel looks at the write deadline already.
+    pub(crate) write_watched: bool,
 }
 
 /// A connection that is not upgraded.
@@ -125,9 +107,12 @@ pub(crate) struct State<A: App> {
     pub(crate) pausing: Vec<Waker>,
     pub(crate) outbox_bytes: usize,
     pub(crate) input_bytes: usize,
+    #[allow(clippy::vec_box, reason = "they are lent out boxed, so that a connection without one is small")]
     pub(crate) free_outboxes: Vec<Box<Outbox>>,
     pub(crate) free_buffers: Vec<Vec<u8>>,
-    /// New connections are closed as soon as they are home.
+    pub(crate) drain: Drain,
+    /// The drain has come to its closes: no upgrade is done any more, no connection is kept alive, and connections that
+    /// still come home are closed.
     pub(crate) draining: bool,
     pub(crate) stats: ShardStats,
 }
@@ -151,6 +136,7 @@ impl<A: App> State<A> {
             input_bytes: 0,
             free_outboxes: Vec::new(),
             free_buffers: Vec::new(),
+            drain: Drain::default(),
             draining: false,
             stats: ShardStats { shard, ..ShardStats::default() },
             config,
@@ -179,7 +165,7 @@ impl<A: App> State<A> {
                 return SendOutcome::Dropped;
             }
             self.drop_unbegun(id);
-            self.begin_close(id, 1013, "too slow", CloseReason::SlowReader, Then::PeerClose);
+            self.begin_close(id, Frame::close(1013, "too slow"), CloseReason::SlowReader, Then::PeerClose);
             return SendOutcome::Closing;
         }
         self.queue(id, frame.clone());
@@ -197,13 +183,7 @@ impl<A: App> State<A> {
         self.stats.frames_out += 1;
         let free = &mut self.free_outboxes;
         conn.outbox.get_or_insert_with(|| free.pop().unwrap_or_default()).push(frame);
-        if !conn.dirty {
-            conn.dirty = true;
-            self.dirty.push(id);
-            if self.dirty.len() == 1 {
-                self.call_turn_end();
-            }
-        }
+        self.mark_dirty(id);
     }
 
     fn drop_unbegun(&mut self, id: ConnId) {
@@ -236,11 +216,11 @@ impl<A: App> State<A> {
 
     pub(crate) fn close_by_app(&mut self, id: ConnId, code: u16, reason: &str) {
         let code = if is_sendable(code) { code } else { 1011 };
-        self.begin_close(id, code, reason, CloseReason::App(code), Then::PeerClose);
+        self.begin_close(id, Frame::close(code, reason), CloseReason::App(code), Then::PeerClose);
     }
 
     /// Queues a close frame; from here on the connection gets nothing else and is in no hub.
-    pub(crate) fn begin_close(&mut self, id: ConnId, code: u16, text: &str, reason: CloseReason, then: Then) {
+    pub(crate) fn begin_close(&mut self, id: ConnId, frame: Frame, reason: CloseReason, then: Then) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.phase != Phase::Open {
             return;
@@ -249,8 +229,50 @@ impl<A: App> State<A> {
         self.stats.ws_closing += 1;
         let key = conn.key;
         self.hub.unbind(key, id.slot());
-        self.queue(id, Frame::close(code, text));
+        self.queue(id, frame);
         self.wheel.insert(self.now_ms + self.config.close_deadline_ms, Timer::Close(id));
+    }
+
+    /// Queues the answer to a ping. One that finds no room is left out: the peer is alive and reads too slowly.
+    pub(crate) fn answer(&mut self, id: ConnId, frame: Frame) {
+        let queued =
+            self.conns.get(id).and_then(|conn| conn.outbox.as_ref()).map_or(0, |outbox| outbox.bytes());
+        if queued + frame.wire_len() > self.config.outbox_connection_max_bytes
+            || self.outbox_bytes + frame.wire_len() > self.config.outbox_shard_max_bytes
+        {
+            self.stats.frames_dropped += 1;
+        } else {
+            self.queue(id, frame);
+        }
+    }
+
+    /// Notes how a close that has begun goes on.
+    pub(crate) fn go_on_closing(&mut self, id: ConnId, next: Then) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Phase::Closing { then, .. } = &mut conn.phase else { return };
+        if *then != Then::End {
+            *then = next;
+        }
+        self.mark_dirty(id);
+    }
+
+    /// Has a connection looked at at the end of the turn.
+    fn mark_dirty(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if !std::mem::replace(&mut conn.dirty, true) {
+            self.dirty.push(id);
+            if self.dirty.len() == 1 {
+                self.call_turn_end();
+            }
+        }
+    }
+
+    /// Ends a connection as it is, without the end of its closing handshake.
+    pub(crate) fn force_end(&mut self, id: ConnId, reason: CloseReason) {
+        if self.conns.get(id).is_some() {
+            self.stats.forced_closes += 1;
+            self.end(id, reason);
+        }
     }
 
     /// Ends a connection now. A close that has begun keeps its reason.
@@ -272,7 +294,7 @@ impl<A: App> State<A> {
             self.free_outbox(outbox);
         }
         if let Some(assembly) = conn.assembly {
-            self.free_assembly(assembly);
+            self.free_assembly(*assembly);
         }
         self.stats.closes[reason.kind()] += 1;
         self.ended.push(Ended { conn: id, key: conn.key, session: conn.session, reason });
@@ -282,9 +304,9 @@ impl<A: App> State<A> {
     }
 
     /// Gives the buffers of incomplete input back.
-    pub(crate) fn free_assembly(&mut self, assembly: Box<Assembly>) {
-        self.input_bytes -= assembly.accounted;
-        let Assembly { raw, message, .. } = *assembly;
+    pub(crate) fn free_assembly(&mut self, assembly: Assembly) {
+        let Assembly { raw, message, accounted, .. } = assembly;
+        self.input_bytes -= accounted;
         self.free_buffer(raw);
         self.free_buffer(message);
     }

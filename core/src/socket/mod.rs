@@ -7,7 +7,7 @@
 pub(crate) mod listen;
 pub(crate) mod sys;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream as StdStream};
 use std::os::fd::OwnedFd;
@@ -47,12 +47,20 @@ impl Socket {
     }
 
     /// Waits until the descriptor is readable or writable; an end or an error counts as both.
+    // The waits are spelled out here rather than passed to a function: a future that is an argument is kept twice in
+    // its caller, and this one is what every idle connection costs.
     pub(crate) async fn wait(&self, direction: Direction) -> io::Result<Waited> {
         let mut waited = Waited::AtOnce;
         // `relaxed = false`: on epoll, `true` may return although nothing is ready, again and again.
         let result = match direction {
-            Direction::Read => note_parking(self.stream.readable(false), &mut waited).await,
-            Direction::Write => note_parking(self.stream.writable(false), &mut waited).await,
+            Direction::Read => {
+                let mut ready = pin!(self.stream.readable(false));
+                poll_fn(|cx| ready.as_mut().poll(cx).map_parked(&mut waited)).await
+            }
+            Direction::Write => {
+                let mut ready = pin!(self.stream.writable(false));
+                poll_fn(|cx| ready.as_mut().poll(cx).map_parked(&mut waited)).await
+            }
         };
         result.map(|()| waited)
     }
@@ -86,14 +94,16 @@ pub(crate) fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-async fn note_parking<F: Future>(future: F, waited: &mut Waited) -> F::Output {
-    let mut future = pin!(future);
-    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Pending => {
+trait Note {
+    /// Notes when a wait is not over yet.
+    fn map_parked(self, waited: &mut Waited) -> Self;
+}
+
+impl<T> Note for Poll<T> {
+    fn map_parked(self, waited: &mut Waited) -> Self {
+        if self.is_pending() {
             *waited = Waited::Parked;
-            Poll::Pending
         }
-        ready => ready,
-    })
-    .await
+        self
+    }
 }

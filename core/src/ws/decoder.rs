@@ -35,6 +35,13 @@ impl Assembly {
     pub(crate) fn is_empty(&self) -> bool {
         self.raw.is_empty() && !self.fragmented
     }
+
+    /// Forgets a message that was handled.
+    pub(crate) fn end_message(&mut self) {
+        if !self.fragmented {
+            self.message.clear();
+        }
+    }
 }
 
 /// What the next bytes mean.

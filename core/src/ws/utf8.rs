@@ -73,7 +73,7 @@ mod tests {
             for cut in cuts {
                 let (piece, after) = rest.split_at(cut.min(rest.len()));
                 rest = after;
-                ok &= utf8.feed(piece).is_ok();
+                ok = ok && utf8.feed(piece).is_ok();
             }
             prop_assert_eq!(ok && utf8.is_complete(), std::str::from_utf8(&bytes).is_ok());
         }

@@ -22,10 +22,8 @@ pub(crate) struct Inbox {
 /// What a message turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
-    /// One or more messages can now be given to the application: take them with [`Inbox::next_ready`].
-    Ready,
-    /// It is above a hole and waits.
-    Ahead,
+    /// It can be given to the application, or waits above a hole: ask [`Inbox::next_ready`].
+    Taken,
     /// (conversation, seq) is known.
     Double,
     /// Too much waits already; a sync will bring it again.
@@ -62,7 +60,7 @@ impl Inbox {
             return Arrival::Dropped;
         }
         self.ahead.insert(entry.seq, entry);
-        if entry.seq == self.have + 1 { Arrival::Ready } else { Arrival::Ahead }
+        Arrival::Taken
     }
 
     /// The next message in order, if it is here.
@@ -113,6 +111,15 @@ impl Inbox {
         Some(std::mem::take(&mut self.hole_is_live))
     }
 
+    /// The server's answer to "after `have`" begins at `first_seq`: what lies between does not exist. The
+    /// promise of dense seqs is broken then, which the checker will tell; a client has to go on.
+    pub(crate) fn skip_to(&mut self, first_seq: u64) {
+        if self.sync_asked_us.is_some() {
+            let next = self.ahead.first_key_value().map_or(first_seq, |(seq, _)| first_seq.min(*seq));
+            self.have = self.have.max(next.saturating_sub(1));
+        }
+    }
+
     /// A page was taken in. More are asked for while the server has more or we know of more.
     pub(crate) fn page_done(&mut self, now_us: u64, brought_any: bool, has_more: bool, wait_us: u64) {
         self.sync_asked_us = None;
@@ -151,11 +158,11 @@ mod tests {
     fn order_is_made_and_doubles_are_dropped() {
         let mut inbox = Inbox::new(5);
         assert_eq!(arrive(&mut inbox, 5), (Arrival::Double, vec![]));
-        assert_eq!(arrive(&mut inbox, 7), (Arrival::Ahead, vec![]));
+        assert_eq!(arrive(&mut inbox, 7), (Arrival::Taken, vec![]));
         assert_eq!(arrive(&mut inbox, 7), (Arrival::Double, vec![]));
-        assert_eq!(arrive(&mut inbox, 8), (Arrival::Ahead, vec![]));
+        assert_eq!(arrive(&mut inbox, 8), (Arrival::Taken, vec![]));
         assert_eq!(arrive(&mut inbox, 9), (Arrival::Dropped, vec![]));
-        assert_eq!(arrive(&mut inbox, 6), (Arrival::Ready, vec![6, 7, 8]));
+        assert_eq!(arrive(&mut inbox, 6), (Arrival::Taken, vec![6, 7, 8]));
         assert_eq!(inbox.have(), 8);
         assert!(inbox.is_behind(), "9 is known to exist");
     }
@@ -169,7 +176,7 @@ mod tests {
         assert_eq!(inbox.take_sync(400, &rules()), Some(true));
         assert_eq!(inbox.take_sync(401, &rules()), None, "one question at a time");
         assert_eq!(inbox.take_sync(1_400, &rules()), Some(false), "no answer: asked again");
-        assert_eq!(arrive(&mut inbox, 1), (Arrival::Ready, vec![1, 2]));
+        assert_eq!(arrive(&mut inbox, 1), (Arrival::Taken, vec![1, 2]));
         inbox.page_done(1_500, true, false, WAIT_US);
         inbox.watch_hole(1_500, WAIT_US);
         assert_eq!(inbox.take_sync(9_000, &rules()), None);
@@ -200,5 +207,18 @@ mod tests {
         let _ = (arrive(&mut inbox, 2), arrive(&mut inbox, 3));
         inbox.page_done(400, true, false, WAIT_US);
         assert_eq!(inbox.take_sync(9_000, &rules()), None);
+    }
+
+    #[test]
+    fn a_seq_that_the_server_does_not_have_is_passed_over() {
+        let mut inbox = Inbox::new(0);
+        let _ = arrive(&mut inbox, 3);
+        inbox.skip_to(3);
+        assert_eq!(inbox.have(), 0, "nobody asked");
+        inbox.sync_now(0);
+        assert_eq!(inbox.take_sync(0, &rules()), Some(false));
+        inbox.skip_to(5);
+        assert_eq!(inbox.have(), 2, "not over what came live");
+        assert_eq!(arrive(&mut inbox, 3), (Arrival::Double, vec![3]));
     }
 }

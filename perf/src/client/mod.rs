@@ -4,6 +4,8 @@ mod final_read;
 mod inbox;
 mod naming;
 mod outbox;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use naming::Naming;
 
@@ -129,6 +131,7 @@ impl Client {
         }
         sends.push(SendRecord { due_us, ..SendRecord::default() });
         Counters::add(&turn.counters.sent);
+        turn.latencies.record_lateness(turn.now_us.saturating_sub(due_us));
         self.pump(turn);
     }
 
@@ -332,21 +335,17 @@ impl Client {
             turn.counters.note_trouble(|| format!("message without a numeric id: {message:?}"));
             return;
         };
-        match self.inbox.arrive(entry, turn.rules) {
-            Arrival::Double => Counters::add(&turn.counters.redelivered),
-            Arrival::Ahead | Arrival::Dropped => {}
-            Arrival::Ready => {
-                while let Some(entry) = self.inbox.next_ready() {
-                    talk.members[seat.member as usize].deliveries.push(entry);
-                    let Some(MessageKey { member, n }) = entry.key.filter(|key| key.member != seat.member)
-                    else {
-                        continue;
-                    };
-                    Counters::add(&turn.counters.delivered);
-                    if let Some(send) = talk.members[member as usize].sends.get(n as usize) {
-                        turn.latencies.record_deliver(turn.now_us.saturating_sub(send.due_us));
-                    }
-                }
+        if self.inbox.arrive(entry, turn.rules) == Arrival::Double {
+            Counters::add(&turn.counters.redelivered);
+        }
+        while let Some(entry) = self.inbox.next_ready() {
+            talk.members[seat.member as usize].deliveries.push(entry);
+            let Some(MessageKey { member, n }) = entry.key.filter(|key| key.member != seat.member) else {
+                continue;
+            };
+            Counters::add(&turn.counters.delivered);
+            if let Some(send) = talk.members[member as usize].sends.get(n as usize) {
+                turn.latencies.record_deliver(turn.now_us.saturating_sub(send.due_us));
             }
         }
     }
@@ -364,6 +363,9 @@ impl Client {
                 Counters::add(&turn.counters.finished);
             }
         } else {
+            if let Some(first) = page.messages.first() {
+                self.inbox.skip_to(first.seq_id);
+            }
             for message in &page.messages {
                 self.on_message(turn, message);
             }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::tally::Counters;
 
+/// Two ticks of a thread.
+const LEAD_IN_US: u64 = 100_000;
+
 /// What the threads of a load share with whoever runs it.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -42,8 +45,14 @@ impl Control {
         self.connect_limit.store(limit as u64, Ordering::Release);
     }
 
-    pub(crate) fn begin_sending(&self) {
-        self.send_from_us.store(self.now_us(), Ordering::Release);
+    /// Returns when the first message will be due: a little later, so that no thread wakes up late for it.
+    pub(crate) fn begin_sending(&self, lasting: Option<Duration>) -> Instant {
+        let from_us = self.now_us() + LEAD_IN_US;
+        if let Some(lasting) = lasting {
+            self.send_until_us.store(from_us + lasting.as_micros() as u64, Ordering::Release);
+        }
+        self.send_from_us.store(from_us, Ordering::Release);
+        self.began + Duration::from_micros(from_us)
     }
 
     pub(crate) fn end_sending(&self) {

@@ -140,7 +140,8 @@ impl Worker {
             }
             self.pacer = Some(Pacer::new(self.config.rate_per_s, self.thread, self.config.threads, from_us));
         }
-        let until_us = self.control.send_until_us().min(now_us);
+        // What would be due at the very end is not part of the time.
+        let until_us = self.control.send_until_us().saturating_sub(1).min(now_us);
         while let Some(due_us) = self.pacer.as_mut().and_then(|pacer| pacer.due(until_us)) {
             let Some(at) = self.writers.pop_front() else { return };
             self.writers.push_back(at);

@@ -1,0 +1,162 @@
+// The WebSocket as a state machine: connecting → online → waiting → connecting … until stopped.
+// It knows frames and their envelope, and nothing of what they mean.
+
+import { jittered } from './time.js';
+
+const FIRST_WAIT_MS = 500;
+const LONGEST_WAIT_MS = 30_000;
+const OPEN_DEADLINE_MS = 10_000;
+const SILENCE_AFTER_PING_MS = 10_000;
+const TOKEN_ENDED = 4401;
+
+/**
+ * Events: `state` after each change of `state`; `open` when frames may be sent; `frame` with detail {type, data, id, timestamp}; `closed`.
+ * `prepare` is awaited before each attempt and returns the access token; when it fails the attempt counts as failed.
+ */
+export class Connection extends EventTarget {
+  state = 'stopped';
+  /** When the next attempt is due (ms since 1970), while `state` is `waiting`. */
+  nextAttemptAt = 0;
+
+  #prepare;
+  #socket = null;
+  #attempt = 0;
+  #failures = 0;
+  #waitTimer = 0;
+  #openTimer = 0;
+  #pingTimer = 0;
+  #silenceTimer = 0;
+  #heartbeatMs = 30_000;
+
+  constructor(prepare) {
+    super();
+    this.#prepare = prepare;
+    window.addEventListener('online', () => this.retryNow());
+    window.addEventListener('offline', () => this.#probe());
+    document.addEventListener('visibilitychange', () => {
+      if (document.visibilityState === 'visible') this.retryNow();
+    });
+  }
+
+  start() {
+    if (this.state === 'stopped') this.#connect();
+  }
+
+  stop() {
+    this.#setState('stopped');
+    clearTimeout(this.#waitTimer);
+    this.#attempt += 1;
+    this.#dropSocket(1000);
+  }
+
+  /** Skips the rest of a wait; otherwise does nothing. */
+  retryNow() {
+    if (this.state === 'waiting') this.#connect();
+  }
+
+  /** True when the frame was handed to the socket, which is no promise that it arrives. */
+  send(type, data, id) {
+    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
+    const frame = { type, data, timestamp: Date.now() };
+    if (id !== undefined) frame.id = id;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+
+  async #connect() {
+    clearTimeout(this.#waitTimer);
+    const attempt = ++this.#attempt;
+    this.#setState('connecting');
+    let token;
+    try {
+      token = await this.#prepare(this.#failures);
+    } catch {
+      if (attempt === this.#attempt) this.#failed();
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    const url = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`;
+    const socket = new WebSocket(url, ['gochat.v1', `bearer.${token}`]);
+    this.#socket = socket;
+    this.#openTimer = setTimeout(() => this.#lost(socket), OPEN_DEADLINE_MS);
+    socket.onopen = () => this.#opened(socket);
+    socket.onmessage = (event) => this.#received(socket, event.data);
+    socket.onclose = (event) => this.#lost(socket, event.code);
+  }
+
+  #opened(socket) {
+    if (socket !== this.#socket) return;
+    this.#armPing();
+    this.dispatchEvent(new Event('open'));
+  }
+
+  #received(socket, text) {
+    if (socket !== this.#socket || typeof text !== 'string') return;
+    this.#armPing();
+    let frame;
+    try {
+      frame = JSON.parse(text);
+    } catch {
+      return;
+    }
+    if (frame.type === 'hello') {
+      clearTimeout(this.#openTimer);
+      this.#failures = 0;
+      this.#heartbeatMs = frame.data.heartbeatMs || this.#heartbeatMs;
+      this.#armPing();
+      this.#setState('online');
+    }
+    this.dispatchEvent(new CustomEvent('frame', { detail: frame }));
+  }
+
+  #lost(socket, code) {
+    if (socket !== this.#socket) return;
+    const wasOnline = this.state === 'online';
+    this.#dropSocket(1000);
+    this.dispatchEvent(new Event('closed'));
+    // An ended token is nobody's trouble: the next attempt brings a fresh one.
+    if (wasOnline && code === TOKEN_ENDED) this.#connect();
+    else this.#failed();
+  }
+
+  #failed() {
+    if (this.state === 'stopped') return;
+    const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures);
+    this.#failures += 1;
+    const waitMs = jittered(longest, 0.5, 1);
+    this.nextAttemptAt = Date.now() + waitMs;
+    this.#waitTimer = setTimeout(() => this.#connect(), waitMs);
+    this.#setState('waiting');
+  }
+
+  /** After a heartbeat without any frame asks for one; silence then means that the path is dead. */
+  #armPing() {
+    clearTimeout(this.#pingTimer);
+    clearTimeout(this.#silenceTimer);
+    this.#pingTimer = setTimeout(() => this.#probe(), this.#heartbeatMs);
+  }
+
+  #probe() {
+    const socket = this.#socket;
+    if (!socket || !this.send('ping', {})) return;
+    clearTimeout(this.#silenceTimer);
+    this.#silenceTimer = setTimeout(() => this.#lost(socket), SILENCE_AFTER_PING_MS);
+  }
+
+  #dropSocket(code) {
+    clearTimeout(this.#openTimer);
+    clearTimeout(this.#pingTimer);
+    clearTimeout(this.#silenceTimer);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(code);
+  }
+
+  #setState(state) {
+    if (this.state === state && state !== 'waiting') return;
+    this.state = state;
+    this.dispatchEvent(new Event('state'));
+  }
+}

@@ -1,0 +1,110 @@
+// The right side: the open conversation's head, its messages and the place to write.
+
+import { announce, avatar, el, icon, paintAvatar, perFrame } from './dom.js';
+import { MessagesView } from './view-messages.js';
+
+const COUNTER_FROM = 0.8;
+const utf8 = new TextEncoder();
+
+export class ChatView {
+  #app;
+  #id = null;
+  /** conversationId → text begun and not sent. */
+  #drafts = new Map();
+  #messages;
+  #avatar = avatar('0', '?');
+  #name = el('h2', { id: 'chat-name', tabIndex: -1 });
+  #subtitle = el('p.subtitle');
+  #members = el('button.icon-button', { type: 'button', id: 'show-members', title: 'Members', 'aria-label': 'Members' }, icon('people'));
+  #text = el('textarea', {
+    id: 'compose', rows: 1, placeholder: 'Write a message', 'aria-label': 'Write a message', 'aria-describedby': 'compose-note', enterKeyHint: 'send',
+  });
+  #send = el('button.icon-button.filled', { type: 'submit', id: 'send', title: 'Send', 'aria-label': 'Send' }, icon('send'));
+  #note = el('p.compose-note', { id: 'compose-note', role: 'status' });
+  #chat;
+  #none = el('div.no-chat', {},
+    el('img', { src: '/assets/icon.svg', alt: '', width: 72, height: 72 }),
+    el('h2', {}, 'Choose a conversation'),
+    el('p', {}, 'Or find a person by username, start a group, or say hello to the world.'));
+  element;
+
+  constructor(app) {
+    this.#app = app;
+    this.#messages = new MessagesView(app);
+    this.#members.onclick = () => app.dialogs.members(this.#id);
+    this.#text.oninput = () => this.#sized();
+    this.#text.onkeydown = (event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#submit();
+    };
+    const form = el('form.composer', { onsubmit: (event) => { event.preventDefault(); this.#submit(); } }, this.#text, this.#send);
+    this.#chat = el('div.chat', {},
+      el('header.pane-head', {},
+        el('button.icon-button.back', { type: 'button', id: 'back', title: 'Back to the list', 'aria-label': 'Back to the list', onclick: () => app.close() }, icon('back')),
+        this.#avatar, el('div.chat-title', {}, this.#name, this.#subtitle), this.#members),
+      this.#messages.element, this.#note, form);
+    this.element = el('section.chat-pane', { 'aria-label': 'Conversation' }, this.#none, this.#chat);
+    const render = perFrame(() => this.#renderHead());
+    app.store.addEventListener('change', render);
+    app.directory.addEventListener('change', render);
+    app.addEventListener('member-count', render);
+    this.show(null);
+  }
+
+  show(conversationId) {
+    if (this.#id) this.#drafts.set(this.#id, this.#text.value);
+    this.#id = conversationId;
+    this.#chat.hidden = conversationId === null;
+    this.#none.hidden = conversationId !== null;
+    if (conversationId === null) return;
+    this.#text.value = this.#drafts.get(conversationId) ?? '';
+    this.#sized();
+    this.#renderHead();
+    this.#messages.show(conversationId);
+    // On a phone the keyboard would cover what the person came to read.
+    if (matchMedia('(pointer: fine)').matches) this.#text.focus();
+    else this.#name.focus();
+  }
+
+  #renderHead() {
+    const conversation = this.#app.store.get(this.#id);
+    if (!conversation) return;
+    const name = this.#app.titleOf(conversation);
+    this.#name.textContent = name;
+    paintAvatar(this.#avatar, this.#app.faceOf(conversation), name, conversation.type);
+    this.#members.hidden = conversation.type !== 'group';
+    this.#subtitle.textContent = this.#app.subtitleOf(conversation);
+  }
+
+  #submit() {
+    const content = this.#text.value.trim();
+    if (content === '' || this.#tooLong(content)) return;
+    try {
+      this.#app.outbox.add(this.#id, content);
+    } catch (error) {
+      announce(error.message);
+      return;
+    }
+    this.#text.value = '';
+    this.#sized();
+    this.#messages.scrollToEnd();
+    this.#messages.render();
+    this.#messages.scrollToEnd();
+    this.#text.focus();
+  }
+
+  #tooLong(content) { return utf8.encode(content).length > this.#app.sync.maxMessageBytes; }
+
+  /** The box grows with its text, and says so when the text nears the server's bound. */
+  #sized() {
+    this.#text.style.height = 'auto';
+    this.#text.style.height = `${Math.min(this.#text.scrollHeight, 160)}px`;
+    const bytes = utf8.encode(this.#text.value.trim()).length;
+    const bound = this.#app.sync.maxMessageBytes;
+    this.#send.disabled = bytes === 0 || bytes > bound;
+    this.#note.textContent = bytes > bound ? `Too long by ${bytes - bound} bytes: please split it.`
+      : bytes > bound * COUNTER_FROM ? `${bound - bytes} bytes left` : '';
+    this.#note.classList.toggle('over', bytes > bound);
+  }
+}

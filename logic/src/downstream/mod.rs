@@ -1,0 +1,265 @@
+//! The way to gateways: sending never waits, and a gateway whose queue is full is told to resync later.
+pub(crate) mod encode;
+mod resync;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gochat_infra::mq::{Outgoing, Producer, Target};
+use gochat_proto::queue::v1::{ConversationUpdated, Receipt, Resync, downstream};
+use gochat_proto::topics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
+
+use self::resync::{Marks, Whom};
+use crate::config::RoutesConfig;
+use crate::routes::{Gateway, OnlineMembers, Routes};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+/// What was sent, and what was not.
+#[derive(Clone, Default)]
+pub(crate) struct DownstreamMetrics {
+    sent: Family<Kind, Counter>,
+    dropped: Family<Kind, Counter>,
+    resyncs: Counter,
+    routes_failed: Counter,
+}
+
+impl DownstreamMetrics {
+    /// Names them in `registry`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register("downstream_sent", "Records sent to gateways, by kind", all.sent.clone());
+        registry.register(
+            "downstream_dropped",
+            "Records that the queue of a gateway did not take, by kind",
+            all.dropped.clone(),
+        );
+        registry.register(
+            "downstream_resyncs",
+            "Resyncs sent in place of what was lost",
+            all.resyncs.clone(),
+        );
+        registry.register(
+            "routes_failed",
+            "Distributions without routes, each replaced by a resync",
+            all.routes_failed.clone(),
+        );
+        all
+    }
+
+    fn lost(&self, kind: &'static str) {
+        self.dropped.get_or_create(&Kind { kind }).inc();
+    }
+}
+
+/// Sends to gateways; clones share everything.
+#[derive(Clone)]
+pub(crate) struct Downstream {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    producer: Producer,
+    routes: Arc<Routes>,
+    marks: Marks,
+    marked: Notify,
+    metrics: DownstreamMetrics,
+    users_per_record: usize,
+    resync_spread_ms: u32,
+    resync_retry: Duration,
+}
+
+impl Downstream {
+    pub(crate) fn new(
+        config: &RoutesConfig,
+        producer: Producer,
+        routes: Arc<Routes>,
+        metrics: DownstreamMetrics,
+    ) -> Self {
+        let shared = Shared {
+            producer,
+            routes,
+            marks: Marks::new(config.resync_users),
+            marked: Notify::new(),
+            metrics,
+            users_per_record: config.users_per_record,
+            resync_spread_ms: config.resync_spread_ms,
+            resync_retry: Duration::from_millis(config.resync_retry_ms),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn routes(&self) -> &Routes {
+        &self.shared.routes
+    }
+
+    /// One answer to one connection. When it is lost the client sends again and gets the same answer.
+    pub(crate) fn reply(&self, slot: u32, record: Bytes) {
+        let metrics = self.shared.metrics.clone();
+        let lost = move || metrics.lost("ack");
+        self.send(slot, record, "ack", lost);
+    }
+
+    /// A message for some users of a gateway, split where they are too many for one record.
+    pub(crate) fn deliver(&self, gateway: &Arc<Gateway>, message: &[u8], users: &[u64]) {
+        for users in users.chunks(self.shared.users_per_record) {
+            let record = encode::delivery(&gateway.instance, message, encode::Audience::Users(users));
+            // A list of its own only for the few that a single conversation has; otherwise the whole gateway.
+            let whom = match users {
+                [one] => Whom::One(*one),
+                _ => Whom::Everyone,
+            };
+            self.send_or_mark(gateway, record, "message", whom);
+        }
+    }
+
+    /// A message for every connection of every gateway.
+    pub(crate) fn deliver_everywhere(&self, message: &[u8]) {
+        for gateway in self.shared.routes.gateways().values() {
+            let record = encode::delivery(&gateway.instance, message, encode::Audience::Everyone);
+            self.send_or_mark(gateway, record, "message", Whom::Everyone);
+        }
+    }
+
+    /// A read pointer moved.
+    pub(crate) fn receipt(&self, gateway: &Arc<Gateway>, receipt: &Receipt, users: &[u64]) {
+        for users in users.chunks(self.shared.users_per_record) {
+            let body = Receipt { user_ids: users.to_vec(), ..receipt.clone() };
+            let record = encode::any(&gateway.instance, downstream::Body::Receipt(body));
+            let metrics = self.shared.metrics.clone();
+            // A lost receipt is made good by the next one or the next look at the list.
+            let lost = move || metrics.lost("receipt");
+            self.send(gateway.slot, record, "receipt", lost);
+        }
+    }
+
+    /// Users have to look at a conversation again.
+    pub(crate) fn updated(&self, gateway: &Arc<Gateway>, update: &ConversationUpdated, users: &[u64]) {
+        for users in users.chunks(self.shared.users_per_record) {
+            let body = ConversationUpdated { user_ids: users.to_vec(), ..update.clone() };
+            let record = encode::any(&gateway.instance, downstream::Body::ConversationUpdated(body));
+            self.send_or_mark(gateway, record, "conversation-updated", Whom::Everyone);
+        }
+    }
+
+    /// Their routes could not be read: wherever these users are, they compare heads.
+    pub(crate) fn lost_routes_of_users(&self, users: &[u64]) {
+        self.shared.metrics.routes_failed.inc();
+        for gateway in self.shared.routes.gateways().values() {
+            users.iter().for_each(|user| self.shared.marks.mark(gateway, Whom::One(*user)));
+        }
+        self.shared.marked.notify_one();
+    }
+
+    /// A list of members could not be read: everyone compares heads.
+    pub(crate) fn lost_routes(&self) {
+        self.shared.metrics.routes_failed.inc();
+        for gateway in self.shared.routes.gateways().values() {
+            self.shared.marks.mark(gateway, Whom::Everyone);
+        }
+        self.shared.marked.notify_one();
+    }
+
+    fn send_or_mark(&self, gateway: &Arc<Gateway>, record: Bytes, kind: &'static str, whom: Whom) {
+        let (shared, lost_by) = (self.shared.clone(), gateway.clone());
+        self.send(gateway.slot, record, kind, move || {
+            shared.metrics.lost(kind);
+            shared.marks.mark(&lost_by, whom);
+            shared.marked.notify_one();
+        });
+    }
+
+    /// `lost` runs at once when the queue is full, or later when the record did not arrive.
+    fn send(
+        &self,
+        slot: u32,
+        value: Bytes,
+        kind: &'static str,
+        lost: impl FnOnce() + Clone + Send + 'static,
+    ) {
+        let record =
+            Outgoing { topic: topics::DOWNSTREAM, target: Target::Partition(slot), key: Bytes::new(), value };
+        let late = lost.clone();
+        let sent = self.shared.producer.send(record, move |result| {
+            if result.is_err() {
+                late();
+            }
+        });
+        match sent {
+            Ok(()) => {
+                self.shared.metrics.sent.get_or_create(&Kind { kind }).inc();
+            }
+            Err(_) => lost(),
+        }
+    }
+
+    /// Sends the resyncs that are due, until the task is dropped. While a queue stays full it is tried again
+    /// every `resync_retry_ms`.
+    pub(crate) async fn run_resyncs(self) {
+        loop {
+            self.shared.marked.notified().await;
+            while self.send_resyncs() {
+                tokio::time::sleep(self.shared.resync_retry).await;
+            }
+        }
+    }
+
+    /// True when some are left.
+    fn send_resyncs(&self) -> bool {
+        let live = self.shared.routes.gateways();
+        for (gateway, users) in self.shared.marks.take() {
+            // A gateway that is gone has nobody to resync; its clients compare heads where they connect next.
+            if !live.contains_key(&gateway.instance) {
+                continue;
+            }
+            let spread_ms = self.shared.resync_spread_ms;
+            let user_ids = users.iter().flatten().copied().collect();
+            let body = downstream::Body::Resync(Resync { user_ids, spread_ms });
+            let record = Outgoing {
+                topic: topics::DOWNSTREAM,
+                target: Target::Partition(gateway.slot),
+                key: Bytes::new(),
+                value: encode::any(&gateway.instance, body),
+            };
+            let (shared, again) = (self.shared.clone(), gateway.clone());
+            let sent = self.shared.producer.send(record, move |result| {
+                if result.is_err() {
+                    shared.marks.mark(&again, Whom::Everyone);
+                    shared.marked.notify_one();
+                }
+            });
+            match sent {
+                Ok(()) => {
+                    self.shared.metrics.resyncs.inc();
+                }
+                Err(_) => self.shared.marks.put_back(gateway, users),
+            }
+        }
+        !self.shared.marks.is_empty()
+    }
+
+    /// Sends `send` once for each gateway where some of `members` are, with those of them that `keep` keeps.
+    pub(crate) fn to_members(
+        members: &OnlineMembers,
+        keep: impl Fn(u64, u64) -> bool,
+        mut send: impl FnMut(&Arc<Gateway>, &[u64]),
+    ) {
+        let mut users = Vec::new();
+        for (gateway, members) in &members.gateways {
+            users.clear();
+            users.extend(members.iter().filter(|m| keep(m.user_id, m.joined_seq)).map(|m| m.user_id));
+            if !users.is_empty() {
+                send(gateway, &users);
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What users who are online learn of a change at once. It is best effort: nothing that can fail here fails the
+//! change, which is stored, and which they see at their next look.
+use std::collections::HashSet;
+
+use gochat_proto::queue::v1::conversation_updated::Change;
+use gochat_proto::queue::v1::{ConversationUpdated, Receipt};
+
+use crate::domain::conversation::Conversation;
+use crate::downstream::Downstream;
+
+/// Tells the members of a group that some of them are new, and those that they joined.
+pub(super) async fn joined(downstream: &Downstream, group_id: u64, version: u64, added: &HashSet<u64>) {
+    let members = match downstream.routes().of_group(group_id, version).await {
+        Ok(members) => members,
+        Err(error) => {
+            tracing::warn!(%error, group_id, "members could not be told of a change; they will resync");
+            return downstream.lost_routes();
+        }
+    };
+    let tell = |change: Change, is_new: bool| {
+        let update = updated(group_id, change);
+        Downstream::to_members(
+            &members,
+            |user, _| added.contains(&user) == is_new,
+            |gateway, users| downstream.updated(gateway, &update, users),
+        );
+    };
+    tell(Change::Joined, true);
+    tell(Change::Members, false);
+}
+
+/// Tells the members of a group that somebody left, and him that he did.
+pub(super) async fn left(downstream: &Downstream, group_id: u64, version: u64, user_id: u64) {
+    let left = updated(group_id, Change::Left);
+    match downstream.routes().of_users(&HashSet::from([user_id])).await {
+        Ok(routes) => {
+            for gateway in routes.values().flat_map(|route| route.iter()) {
+                downstream.updated(gateway, &left, &[user_id]);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, group_id, "a member could not be told that he left; he will resync");
+            downstream.lost_routes_of_users(&[user_id]);
+        }
+    }
+    joined(downstream, group_id, version, &HashSet::new()).await;
+}
+
+/// A read pointer moved: in a single conversation both users see it, in a group its members, in world only the
+/// reader's own devices.
+pub(super) async fn read(
+    downstream: &Downstream,
+    id: String,
+    conversation: Conversation,
+    reader_id: u64,
+    read_seq: u64,
+) {
+    let receipt = Receipt { conversation_id: id, reader_id, read_seq, user_ids: Vec::new() };
+    let users = match conversation {
+        Conversation::Single { lo, hi } => HashSet::from([lo, hi]),
+        Conversation::World => HashSet::from([reader_id]),
+        Conversation::Group(group_id) => {
+            // A lost receipt is made good by the next one.
+            let Ok(members) = downstream.routes().of_group(group_id, 0).await else { return };
+            return Downstream::to_members(
+                &members,
+                |_, joined_seq| joined_seq < read_seq,
+                |gateway, users| downstream.receipt(gateway, &receipt, users),
+            );
+        }
+    };
+    let Ok(routes) = downstream.routes().of_users(&users).await else { return };
+    for (user, route) in routes {
+        for gateway in route.iter() {
+            downstream.receipt(gateway, &receipt, &[user]);
+        }
+    }
+}
+
+fn updated(group_id: u64, change: Change) -> ConversationUpdated {
+    ConversationUpdated {
+        conversation_id: Conversation::Group(group_id).to_string(),
+        change: change.into(),
+        user_ids: Vec::new(),
+    }
+}

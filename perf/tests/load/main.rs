@@ -1,0 +1,6 @@
+//! The load and its judge against a small server that speaks the protocol and breaks it on demand.
+
+mod command;
+mod endures;
+mod fake;
+mod finds;

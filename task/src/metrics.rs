@@ -1,0 +1,46 @@
+//! What became of tasks.
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Task type and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Labels {
+    pub kind: &'static str,
+    pub outcome: &'static str,
+}
+
+/// Counters of the service; clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct TaskMetrics {
+    pub tasks: Family<Labels, Counter>,
+    pub schedule_refused: Counter,
+    pub waiting_partitions: Gauge,
+    pub lag: Gauge,
+}
+
+impl TaskMetrics {
+    /// Names them in `registry`.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let all = Self::default();
+        registry.register("tasks", "Attempts at tasks, by type and outcome", all.tasks.clone());
+        registry.register(
+            "schedule_refused",
+            "Regular tasks that the queue did not take; the next interval makes up for them",
+            all.schedule_refused.clone(),
+        );
+        registry.register(
+            "waiting_partitions",
+            "Partitions that wait before the next attempt",
+            all.waiting_partitions.clone(),
+        );
+        registry.register("lag_records", "Tasks in the queue that are not done", all.lag.clone());
+        all
+    }
+
+    pub(crate) fn count(&self, kind: &'static str, outcome: &'static str) {
+        self.tasks.get_or_create(&Labels { kind, outcome }).inc();
+    }
+}

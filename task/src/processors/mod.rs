@@ -1,0 +1,2 @@
+//! What the tasks do.
+pub(crate) mod purge;
