@@ -11,7 +11,11 @@
 
 mod config;
 mod consumer;
+mod counts;
+mod keeper;
+mod log;
 mod murmur2;
+mod offsets;
 mod partition;
 mod producer;
 mod queue;

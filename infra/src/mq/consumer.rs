@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-use super::partition::{Found, Partition};
-use super::queue::{Shared, bell};
+use super::log::{Log, Older, Wanted};
+use super::partition::{Found, Partition, Room};
+use super::queue::{Shared, Topic, bell};
 use super::{ConsumerConfig, Record, TopicPartition};
 
 /// What a consumer learns.
@@ -57,6 +58,8 @@ impl Group {
 #[derive(Debug)]
 struct Cursor {
     partition: Arc<Partition>,
+    /// Where older records are; `None` when memory is all there is.
+    log: Option<Arc<Log>>,
     position: u64,
     paused: bool,
 }
@@ -86,19 +89,21 @@ impl Consumer {
     pub(super) fn new(
         shared: Arc<Shared>,
         group: Arc<Group>,
-        partitions: Vec<Arc<Partition>>,
+        topics: &[&Topic],
         config: ConsumerConfig,
     ) -> Consumer {
-        let bell = bell(partitions.iter());
+        let bell = bell(topics.iter().flat_map(|topic| &topic.partitions));
         let generation = group.begin(Some(bell.clone()));
-        let cursors = partitions
-            .into_iter()
-            .map(|partition| Cursor {
-                position: partition.committed(&group.name).unwrap_or(0),
-                partition,
+        let mut cursors = Vec::new();
+        for topic in topics {
+            let log = topic.log.as_ref().map(|(log, _)| log);
+            cursors.extend(topic.partitions.iter().map(|partition| Cursor {
+                position: partition.begin_group(&group.name),
+                partition: partition.clone(),
+                log: log.cloned(),
                 paused: false,
-            })
-            .collect();
+            }));
+        }
         Consumer { shared, group, generation, bell, config, cursors, turn: 0, told: Told::Nothing }
     }
 
@@ -111,11 +116,15 @@ impl Consumer {
             if let Some(event) = self.news() {
                 return event;
             }
-            let records = self.gather();
-            if !records.is_empty() {
-                return Event::Records(records);
+            match self.gather() {
+                Gathered::Records(records) => return Event::Records(records),
+                Gathered::Nothing => self.bell.notified().await,
+                Gathered::Older(index) => {
+                    if let Some(records) = self.read_older(index).await {
+                        return Event::Records(records);
+                    }
+                }
             }
-            self.bell.notified().await;
         }
     }
 
@@ -142,29 +151,61 @@ impl Consumer {
         self.group.generation.load(Ordering::Acquire) != self.generation
     }
 
-    fn gather(&mut self) -> Vec<Record> {
+    /// Takes what is in memory; if the first partition with anything has it only in the files, says so.
+    fn gather(&mut self) -> Gathered {
         let mut records = Vec::new();
-        let mut max_bytes = self.config.max_bytes;
+        let mut room = self.room();
         let count = self.cursors.len();
-        for i in 0..count {
-            let cursor = &mut self.cursors[(self.turn + i) % count];
-            let room = self.config.max_records.max(1).saturating_sub(records.len());
-            if room == 0 {
-                break;
-            }
+        let first = self.turn;
+        for index in (0..count).map(|i| (first + i) % count) {
+            let cursor = &mut self.cursors[index];
             if cursor.paused {
                 continue;
             }
-            match cursor.partition.read(cursor.position, room, &mut max_bytes, &mut records) {
-                Found::Records(n) => cursor.position += n as u64,
-                Found::Nothing => {}
-                Found::Older(oldest) => cursor.position = oldest,
+            let mut found = cursor.partition.read(cursor.position, &mut room, &mut records);
+            if let (Found::Older(oldest), None) = (&found, &cursor.log) {
+                self.shared.counts.lost_records.inc_by(oldest.saturating_sub(cursor.position));
+                cursor.position = *oldest;
+                found = cursor.partition.read(cursor.position, &mut room, &mut records);
+            }
+            match found {
+                Found::Records(count) => cursor.position += count as u64,
+                Found::Older(_) if records.is_empty() => {
+                    self.turn = (index + 1) % count;
+                    return Gathered::Older(index);
+                }
+                Found::Older(_) | Found::Nothing => {}
+                Found::Full => break,
             }
         }
-        if count > 0 {
-            self.turn = (self.turn + 1) % count;
+        if records.is_empty() {
+            return Gathered::Nothing;
         }
-        records
+        self.turn = (first + 1) % count;
+        Gathered::Records(records)
+    }
+
+    fn room(&self) -> Room {
+        Room { records: self.config.max_records.max(1), bytes: self.config.max_bytes }
+    }
+
+    /// Reads from the files; `None` when what stood at the position was deleted. The position moves only
+    /// with the records in hand.
+    async fn read_older(&mut self, index: usize) -> Option<Vec<Record>> {
+        let cursor = &self.cursors[index];
+        let older = older(&self.shared, &cursor.log, &cursor.partition, cursor.position, self.room()).await;
+        let cursor = &mut self.cursors[index];
+        match older {
+            Older::Records(records) => {
+                cursor.position += records.len() as u64;
+                Some(records)
+            }
+            Older::Deleted(oldest) => {
+                self.shared.counts.lost_records.inc_by(oldest.saturating_sub(cursor.position));
+                cursor.position = oldest;
+                None
+            }
+        }
     }
 
     fn cursor(&mut self, tp: &TopicPartition) -> Option<&mut Cursor> {
@@ -201,6 +242,7 @@ impl Consumer {
         }
         if let Some(cursor) = self.cursors.iter().find(|cursor| cursor.partition.tp == *tp) {
             cursor.partition.commit(&self.group.name, next_offset);
+            self.shared.signal.ring();
         }
     }
 
@@ -208,4 +250,33 @@ impl Consumer {
     pub fn lag(&self) -> u64 {
         self.cursors.iter().map(|cursor| cursor.partition.lag(&self.group.name)).sum()
     }
+}
+
+enum Gathered {
+    Records(Vec<Record>),
+    Nothing,
+    /// The cursor of this index has to read from the files.
+    Older(usize),
+}
+
+/// Reads from the log's files, off the runtime's threads. When that fails the process can't go on: what was
+/// acknowledged can't be read. The fatal handler is called, and if it comes back this never returns.
+pub(super) async fn older(
+    shared: &Arc<Shared>,
+    log: &Option<Arc<Log>>,
+    partition: &Arc<Partition>,
+    position: u64,
+    room: Room,
+) -> Older {
+    let Some(log) = log.clone() else { return Older::Deleted(position) };
+    let wanted =
+        Wanted { partition: partition.clone(), position, max_records: room.records, max_bytes: room.bytes };
+    let read = tokio::task::spawn_blocking(move || log.read_older(&wanted)).await;
+    match read {
+        Ok(Ok(older)) => return older,
+        Ok(Err(error)) => (shared.config.on_fatal.0)(&error.to_string()),
+        // The runtime is ending, or reading panicked and said so.
+        Err(_) => {}
+    }
+    std::future::pending().await
 }

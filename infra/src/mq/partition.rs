@@ -1,4 +1,5 @@
-//! One partition: its newest records in memory, who is done with what, and who waits for more.
+//! One partition: its newest records in memory, where the older ones are, who is done with what, and who
+//! waits for more.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,6 +8,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::{Record, TopicPartition, cost_bytes};
+
+/// Places in the log are noted this many bytes apart, so a reader skips at most about so much.
+const PLACE_EVERY_BYTES: u64 = 64 << 10;
 
 /// How many records and bytes of a partition stay in memory.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +22,8 @@ pub(super) struct MemoryBound {
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) tp: TopicPartition,
+    /// Whether older records are in the log; otherwise memory is all there is.
+    durable: bool,
     bound: MemoryBound,
     state: Mutex<State>,
 }
@@ -29,10 +35,24 @@ pub(super) struct State {
     /// The newest records, up to `next - 1` without gaps.
     memory: VecDeque<Stored>,
     memory_bytes: usize,
+    /// Where records are in the log, oldest first.
+    places: VecDeque<Place>,
     /// How far each group is done.
     groups: Vec<(Arc<str>, u64)>,
+    /// How far each tail has read. Tails of a durable partition hold nothing back.
+    tails: Vec<(u64, u64)>,
+    tails_made: u64,
     /// Woken when records arrive.
     waiters: Vec<Weak<Notify>>,
+}
+
+/// A batch with records of the partition.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    offset: u64,
+    /// The segment, by its first batch.
+    segment: u64,
+    at: u64,
 }
 
 /// A record without its address.
@@ -49,21 +69,31 @@ pub(super) enum Found {
     Records(usize),
     /// Nothing beyond the position yet.
     Nothing,
-    /// The records there are no longer in memory; the oldest in memory is this.
+    /// The next record doesn't fit any more.
+    Full,
+    /// The records there are not in memory; the oldest in memory is this.
     Older(u64),
 }
 
+/// How much a reader still takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
 impl Partition {
-    pub(super) fn new(tp: TopicPartition, bound: MemoryBound) -> Partition {
-        Partition { tp, bound, state: Mutex::default() }
+    pub(super) fn new(tp: TopicPartition, durable: bool, bound: MemoryBound) -> Partition {
+        Partition { tp, durable, bound, state: Mutex::default() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds records, drops the oldest beyond the bound and returns the offset of the first one added.
-    pub(super) fn publish(&self, records: impl Iterator<Item = Stored>) -> u64 {
+    /// Adds records, lets go of the oldest beyond the bound and returns the offset of the first one added.
+    /// `place` is the segment and place of their batch.
+    pub(super) fn publish(&self, records: impl Iterator<Item = Stored>, place: Option<(u64, u64)>) -> u64 {
         let mut state = self.lock();
         let first = state.next;
         for record in records {
@@ -71,23 +101,22 @@ impl Partition {
             state.memory.push_back(record);
             state.next += 1;
         }
+        if let Some((segment, at)) = place {
+            state.note_place(first, segment, at);
+        }
         while state.memory.len() > self.bound.records || state.memory_bytes > self.bound.bytes {
             state.drop_oldest();
         }
-        state.wake();
+        for waiter in state.waiters.iter().filter_map(Weak::upgrade) {
+            waiter.notify_one();
+        }
         first
     }
 
-    /// Copies records from `position` on, while they fit.
-    pub(super) fn read(
-        &self,
-        position: u64,
-        max_records: usize,
-        max_bytes: &mut usize,
-        into: &mut Vec<Record>,
-    ) -> Found {
+    /// Copies records from `position` on, while there is room; the first one in the list always fits.
+    pub(super) fn read(&self, position: u64, room: &mut Room, into: &mut Vec<Record>) -> Found {
         let state = self.lock();
-        let oldest = state.oldest();
+        let oldest = state.oldest_in_memory();
         if position >= state.next {
             return Found::Nothing;
         }
@@ -95,21 +124,21 @@ impl Partition {
             return Found::Older(oldest);
         }
         let before = into.len();
-        for (i, stored) in state.memory.range((position - oldest) as usize..).take(max_records).enumerate() {
+        for (offset, stored) in (position..).zip(state.memory.range((position - oldest) as usize..)) {
             let cost = cost_bytes(&stored.key, &stored.value);
-            if cost > *max_bytes && !into.is_empty() {
+            let fits = into.is_empty() || (room.records > 0 && cost <= room.bytes);
+            if !fits {
                 break;
             }
-            *max_bytes = max_bytes.saturating_sub(cost);
-            into.push(Record {
-                topic: self.tp.topic,
-                partition: self.tp.partition,
-                offset: position + i as u64,
-                key: stored.key.clone(),
-                value: stored.value.clone(),
-            });
+            room.records = room.records.saturating_sub(1);
+            room.bytes = room.bytes.saturating_sub(cost);
+            let (key, value) = (stored.key.clone(), stored.value.clone());
+            into.push(Record { topic: self.tp.topic, partition: self.tp.partition, offset, key, value });
         }
-        Found::Records(into.len() - before)
+        match into.len() - before {
+            0 => Found::Full,
+            count => Found::Records(count),
+        }
     }
 
     /// Says whose readers to wake when records arrive.
@@ -119,28 +148,71 @@ impl Partition {
         state.waiters.push(Arc::downgrade(reader));
     }
 
-    /// How far a group is done; `None` before its first commit.
-    pub(super) fn committed(&self, group: &str) -> Option<u64> {
-        self.lock().groups.iter().find(|(name, _)| **name == *group).map(|(_, next)| *next)
+    /// Begins a tail at the end; returns its number and position.
+    pub(super) fn begin_tail(&self) -> (u64, u64) {
+        let mut state = self.lock();
+        let (number, position) = (state.tails_made, state.next);
+        state.tails_made += 1;
+        state.tails.push((number, position));
+        (number, position)
     }
 
-    /// Notes that a group is done below `next`, and lets go of records that no group needs. A group never
-    /// goes back: what it is done with may be gone.
-    pub(super) fn commit(&self, group: &Arc<str>, next: u64) {
+    /// Notes how far a tail has read; `None` when it ends.
+    pub(super) fn move_tail(&self, number: u64, position: Option<u64>) {
+        let mut state = self.lock();
+        match position {
+            None => state.tails.retain(|(other, _)| *other != number),
+            Some(position) => {
+                if let Some(tail) = state.tails.iter_mut().find(|(other, _)| *other == number) {
+                    tail.1 = position;
+                }
+            }
+        }
+        self.let_go(&mut state);
+    }
+
+    /// A group begins: where it has committed, or with the oldest record there is.
+    pub(super) fn begin_group(&self, group: &Arc<str>) -> u64 {
+        let mut state = self.lock();
+        if let Some((_, next)) = state.groups.iter().find(|(name, _)| name == group) {
+            return *next;
+        }
+        let oldest = match self.durable {
+            true => state.oldest_stored(),
+            false => state.oldest_in_memory(),
+        };
+        state.groups.push((group.clone(), oldest));
+        oldest
+    }
+
+    /// Notes that a group is done below `next`. A group never goes back: what it is done with may be gone.
+    pub(super) fn commit(&self, group: &str, next: u64) {
         let mut state = self.lock();
         let next = next.min(state.next);
-        match state.groups.iter_mut().find(|(name, _)| name == group) {
+        match state.groups.iter_mut().find(|(name, _)| **name == *group) {
             Some((_, done)) => *done = next.max(*done),
-            None => state.groups.push((group.clone(), next)),
+            None => state.groups.push((group.into(), next)),
         }
-        let done = state.groups.iter().map(|(_, done)| *done).min().unwrap_or(0);
-        while state.oldest() < done {
+        self.let_go(&mut state);
+    }
+
+    /// Drops records from memory that no reader needs there.
+    fn let_go(&self, state: &mut State) {
+        let tails = state.tails.iter().filter(|_| !self.durable).map(|(_, position)| *position);
+        let done = state.groups.iter().map(|(_, done)| *done).chain(tails).min();
+        let Some(done) = done else { return };
+        while state.oldest_in_memory() < done && !state.memory.is_empty() {
             state.drop_oldest();
         }
     }
 
     pub(super) fn next_offset(&self) -> u64 {
         self.lock().next
+    }
+
+    /// What the groups have committed.
+    pub(super) fn commits(&self) -> Vec<(Arc<str>, u64)> {
+        self.lock().groups.clone()
     }
 
     pub(super) fn lag(&self, group: &str) -> u64 {
@@ -151,19 +223,54 @@ impl Partition {
 }
 
 impl State {
-    fn oldest(&self) -> u64 {
+    pub(super) fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Begins where the log ends.
+    pub(super) fn start_at(&mut self, next: u64) {
+        self.next = next;
+    }
+
+    fn oldest_in_memory(&self) -> u64 {
         self.next - self.memory.len() as u64
+    }
+
+    /// The oldest record that is still in the log.
+    pub(super) fn oldest_stored(&self) -> u64 {
+        self.places.front().map_or(self.next, |place| place.offset)
+    }
+
+    /// Every group is done with everything below this.
+    pub(super) fn done_below(&self) -> u64 {
+        self.groups.iter().map(|(_, done)| *done).min().unwrap_or(0)
+    }
+
+    /// Notes that a batch begins with this offset, unless a place close before it is known.
+    pub(super) fn note_place(&mut self, offset: u64, segment: u64, at: u64) {
+        let close = |last: &Place| last.segment == segment && at - last.at < PLACE_EVERY_BYTES;
+        if !self.places.back().is_some_and(close) {
+            self.places.push_back(Place { offset, segment, at });
+        }
+    }
+
+    /// The segment and place from where to look for a record; `None` when it is deleted.
+    pub(super) fn place_of(&self, offset: u64) -> Option<(u64, u64)> {
+        let after = self.places.partition_point(|place| place.offset <= offset);
+        let place = self.places.get(after.checked_sub(1)?)?;
+        Some((place.segment, place.at))
+    }
+
+    /// A segment is deleted, and with it all older ones.
+    pub(super) fn forget_places(&mut self, segment: u64) {
+        while self.places.front().is_some_and(|place| place.segment <= segment) {
+            self.places.pop_front();
+        }
     }
 
     fn drop_oldest(&mut self) {
         if let Some(record) = self.memory.pop_front() {
             self.memory_bytes -= cost_bytes(&record.key, &record.value);
-        }
-    }
-
-    fn wake(&self) {
-        for waiter in self.waiters.iter().filter_map(Weak::upgrade) {
-            waiter.notify_one();
         }
     }
 }

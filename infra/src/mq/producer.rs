@@ -47,7 +47,8 @@ impl Producer {
     /// durable topic by the log's thread after the fsync, so it must be short and not block; for a topic in
     /// memory before this returns.
     ///
-    /// The records of one thread to one partition keep their order. A record is delivered to consumers after its `done` was called.
+    /// The records of one thread to one partition keep their order. A durable record is shown to
+    /// consumers after its `done` was called.
     ///
     /// # Errors
     /// When it was not taken; `done` is then not called.
@@ -59,14 +60,20 @@ impl Producer {
         let topic = self.shared.topic(record.topic).ok_or(SendError::UnknownTopic(record.topic))?;
         let partition = target(topic, &record)?;
         let bytes = record.key.len() + record.value.len();
+        let counts = &self.shared.counts;
         if bytes > self.shared.config.record_max_bytes {
+            counts.refused_too_large.inc();
             return Err(SendError::TooLarge(bytes));
         }
+        let stored = Stored { key: record.key, value: record.value };
+        if let Some((log, first_slot)) = &topic.log {
+            return log.append(first_slot + partition, stored, Box::new(done));
+        }
         if self.shared.closed.load(Ordering::Acquire) {
+            counts.refused_closed.inc();
             return Err(SendError::Closed);
         }
-        let stored = Stored { key: record.key, value: record.value };
-        let offset = topic.partitions[partition as usize].publish(std::iter::once(stored));
+        let offset = topic.partitions[partition as usize].publish(std::iter::once(stored), None);
         done(Ok(Position { partition, offset }));
         Ok(())
     }

@@ -1,18 +1,25 @@
 //! The queue as a whole: its topics, its groups, opening and closing.
 
 use std::collections::HashMap;
+use std::fs::{self, File, TryLockError};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::consumer::{Consumer, Group};
+use super::counts::Counts;
+use super::keeper::{Keeper, Signal};
+use super::log::{Keep, Log, Slot};
 use super::partition::{MemoryBound, Partition};
 use super::producer::Producer;
 use super::tail::Tail;
-use super::{ConsumerConfig, EmbeddedConfig, QueueError, TopicPartition};
+use super::{ConsumerConfig, EmbeddedConfig, QueueError, Retention, TopicConfig, TopicPartition, offsets};
+use crate::telemetry::Metrics;
 
-/// The embedded queue. Clones share it.
+/// The embedded queue. Clones share it; when the last clone, producer, consumer and tail is gone it closes itself.
 #[derive(Debug, Clone)]
 pub struct Queue {
     shared: Arc<Shared>,
@@ -23,16 +30,24 @@ pub(super) struct Shared {
     pub(super) config: EmbeddedConfig,
     pub(super) topics: Vec<Topic>,
     pub(super) closed: AtomicBool,
+    pub(super) counts: Arc<Counts>,
+    pub(super) signal: Arc<Signal>,
+    logs: Vec<Arc<Log>>,
     groups: Mutex<HashMap<Arc<str>, Arc<Group>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+    /// Held as long as the folder is ours.
+    _lock: Option<File>,
 }
 
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: &'static str,
-    pub(super) durable: bool,
     pub(super) partitions: Vec<Arc<Partition>>,
+    /// The log of a durable topic, and its slot there of partition 0.
+    pub(super) log: Option<(Arc<Log>, u32)>,
     /// Takes records without a key to each partition in turn.
     pub(super) turn: AtomicU32,
+    gate: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -40,46 +55,116 @@ impl Shared {
     pub(super) fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.iter().find(|topic| topic.name == name)
     }
+
+    pub(super) fn logs(&self) -> &[Arc<Log>] {
+        &self.logs
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Group>>> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Group, topic and records that are not committed.
+    pub(super) fn lags(&self) -> Vec<(Arc<str>, &'static str, u64)> {
+        let mut lags: HashMap<(Arc<str>, &'static str), u64> = HashMap::new();
+        for partition in self.topics.iter().flat_map(|topic| &topic.partitions) {
+            let next = partition.next_offset();
+            for (group, done) in partition.commits() {
+                *lags.entry((group, partition.tp.topic)).or_default() += next.saturating_sub(done);
+            }
+        }
+        lags.into_iter().map(|((group, topic), lag)| (group, topic, lag)).collect()
+    }
+
+    /// Durable topics, and whether they are refused.
+    pub(super) fn gates(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let durable = self.topics.iter().filter(|topic| topic.log.is_some());
+        durable.map(|topic| (topic.name, topic.gate.load(Ordering::Relaxed)))
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for log in &self.logs {
+            log.close();
+        }
+        for group in self.groups().values() {
+            group.end();
+        }
+        self.signal.close();
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeper) = keeper
+            && keeper.join().is_err()
+        {
+            tracing::error!("the queue's keeper panicked");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Queue {
-    /// Opens the queue in its folder.
+    /// Opens the queue in its folder: reads and checks the whole log, and cuts off a write that was never completed.
     ///
     /// # Errors
     /// When the folder can't be used, is used by another process, or is damaged; or when the configuration
-    /// contradicts itself.
+    /// contradicts itself or what is in the log.
     pub fn open_embedded(config: EmbeddedConfig) -> Result<Queue, QueueError> {
-        for topic in &config.topics {
-            if topic.partitions == 0 || topic.partitions > 65_536 {
-                return Err(QueueError::Config(format!(
-                    "topic {} has {} partitions",
-                    topic.name, topic.partitions
-                )));
-            }
-        }
-        let topics = config
-            .topics
-            .iter()
-            .map(|topic| {
-                let bound = match topic.durable {
-                    true => MemoryBound { records: usize::MAX, bytes: config.cache_max_bytes },
-                    false => {
-                        MemoryBound { records: config.memory_max_records, bytes: config.memory_max_bytes }
+        check(&config)?;
+        let mut topics: Vec<Topic> = config.topics.iter().map(|topic| make_topic(topic, &config)).collect();
+        let counts = Arc::new(Counts::default());
+        let signal = Arc::new(Signal::default());
+        let durable: Vec<usize> = (0..topics.len()).filter(|i| config.topics[*i].durable).collect();
+        let mut shared = Shared {
+            topics: Vec::new(),
+            closed: AtomicBool::new(false),
+            counts: counts.clone(),
+            signal: signal.clone(),
+            logs: Vec::new(),
+            groups: Mutex::default(),
+            keeper: Mutex::new(None),
+            _lock: None,
+            config,
+        };
+        if !durable.is_empty() {
+            let config = &shared.config;
+            shared._lock = Some(lock_dir(config)?);
+            let settings: Vec<&TopicConfig> = durable.iter().map(|i| &config.topics[*i]).collect();
+            let numbers = offsets::number_topics(&config.dir.join("topics.json"), &settings)?;
+            let numbered: Vec<(usize, u16)> = durable.iter().copied().zip(numbers).collect();
+            let mut logs = Vec::new();
+            for (name, keep) in kinds(&settings) {
+                let (mut slots, mut members) = (Vec::new(), Vec::new());
+                for (index, number) in &numbered {
+                    if matches!(config.topics[*index].retention, Retention::Kept { .. }) == (name == KEPT) {
+                        members.push((*index, slots.len() as u32));
+                        let topic = &topics[*index];
+                        let slot = |partition: &Arc<Partition>| {
+                            Slot::new(*number, partition.clone(), topic.gate.clone())
+                        };
+                        slots.extend(topic.partitions.iter().map(slot));
                     }
-                };
-                let partition = |partition| {
-                    Arc::new(Partition::new(TopicPartition { topic: topic.name, partition }, bound))
-                };
-                Topic {
-                    name: topic.name,
-                    durable: topic.durable,
-                    partitions: (0..topic.partitions).map(partition).collect(),
-                    turn: AtomicU32::new(0),
                 }
-            })
-            .collect();
-        let shared = Shared { config, topics, closed: AtomicBool::new(false), groups: Mutex::default() };
+                let log = Log::open(name, slots, config, counts.clone(), signal.clone())?;
+                shared.logs.push(log.clone());
+                for (index, first) in members {
+                    topics[index].log = Some((log.clone(), first));
+                }
+                logs.push((log, keep));
+            }
+            let keeper = start_keeper(config, &topics, logs, signal)?;
+            shared.keeper = Mutex::new(Some(keeper));
+        }
+        shared.topics = topics;
         Ok(Queue { shared: Arc::new(shared) })
+    }
+
+    /// Registers the queue's metrics, all named `mq_…`.
+    pub fn register_metrics(&self, metrics: &Metrics) {
+        metrics.with("mq", |registry| self.shared.counts.register(registry, &self.shared));
     }
 
     /// A way to send.
@@ -98,15 +183,15 @@ impl Queue {
         topics: &[&str],
         config: ConsumerConfig,
     ) -> Result<Consumer, QueueError> {
-        let mut partitions = Vec::new();
+        let mut found = Vec::with_capacity(topics.len());
         for name in topics {
-            let topic =
-                self.shared.topic(name).ok_or_else(|| QueueError::UnknownTopic((*name).to_owned()))?;
-            partitions.extend(topic.partitions.iter().cloned());
+            let topic = self.shared.topic(name);
+            found.push(topic.ok_or_else(|| QueueError::UnknownTopic((*name).to_owned()))?);
         }
-        let mut groups = self.shared.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = self.shared.groups();
         let group = groups.entry(group.into()).or_insert_with(|| Arc::new(Group::new(group))).clone();
-        Ok(Consumer::new(self.shared.clone(), group, partitions, config))
+        drop(groups);
+        Ok(Consumer::new(self.shared.clone(), group, &found, config))
     }
 
     /// Follows one partition from its present end, outside of any group.
@@ -117,7 +202,8 @@ impl Queue {
         let unknown = || QueueError::UnknownTopic(topic.to_owned());
         let found = self.shared.topic(topic).ok_or_else(unknown)?;
         let partition = found.partitions.get(partition as usize).ok_or_else(unknown)?;
-        Ok(Tail::new(partition.clone(), self.shared.config.tail))
+        let log = found.log.as_ref().map(|(log, _)| log.clone());
+        Ok(Tail::new(self.shared.clone(), partition.clone(), log))
     }
 
     /// How many partitions a topic has; `None` for an unknown topic.
@@ -125,15 +211,113 @@ impl Queue {
         self.shared.topic(topic).map(|topic| topic.partitions.len() as u32)
     }
 
-    /// Refuses further records, writes what is waiting and the commits. Blocks for that; consumers get
+    /// Refuses further records, writes those that wait and the commits. Blocks for that; consumers get
     /// `Revoked` and nothing more.
     pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Release);
-        let groups = self.shared.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        for group in groups.values() {
-            group.end();
+        self.shared.close();
+    }
+}
+
+/// The log of topics that are kept until consumed, and the log of those kept by age and size: in one log a
+/// single kept record would hold a whole segment of consumed ones.
+const WORK: &str = "work";
+const KEPT: &str = "kept";
+
+fn kinds(topics: &[&TopicConfig]) -> Vec<(&'static str, Keep)> {
+    let mut kinds = Vec::new();
+    if topics.iter().any(|topic| topic.retention == Retention::UntilConsumed) {
+        kinds.push((WORK, Keep::UntilConsumed));
+    }
+    let kept = topics.iter().filter_map(|topic| match topic.retention {
+        Retention::Kept { max_age_ms, max_bytes } => Some((max_age_ms, max_bytes)),
+        Retention::UntilConsumed => None,
+    });
+    if let Some((max_age_ms, max_bytes)) = kept.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1))) {
+        kinds.push((KEPT, Keep::For { max_age_ms, max_bytes }));
+    }
+    kinds
+}
+
+fn check(config: &EmbeddedConfig) -> Result<(), QueueError> {
+    let wrong = |text: String| Err(QueueError::Config(text));
+    for (i, topic) in config.topics.iter().enumerate() {
+        if topic.partitions == 0 || topic.partitions > 65_536 {
+            return wrong(format!("topic {} has {} partitions", topic.name, topic.partitions));
+        }
+        if config.topics[..i].iter().any(|other| other.name == topic.name) {
+            return wrong(format!("topic {} is named twice", topic.name));
         }
     }
+    if config.batch_max_bytes < config.record_max_bytes || config.queue_max_bytes < config.record_max_bytes {
+        return wrong("batch_max_bytes and queue_max_bytes must be at least record_max_bytes".into());
+    }
+    if config.batch_max_bytes as u64 > config.segment_bytes || config.batch_max_bytes > 256 << 20 {
+        return wrong("batch_max_bytes must be at most segment_bytes and 256 MiB".into());
+    }
+    Ok(())
+}
+
+fn make_topic(topic: &TopicConfig, config: &EmbeddedConfig) -> Topic {
+    let bound = match (topic.durable, topic.retention) {
+        (true, Retention::UntilConsumed) => {
+            MemoryBound { records: usize::MAX, bytes: config.cache_max_bytes }
+        }
+        // Nobody follows what is kept for people.
+        (true, Retention::Kept { .. }) => MemoryBound { records: 0, bytes: 0 },
+        (false, _) => MemoryBound { records: config.memory_max_records, bytes: config.memory_max_bytes },
+    };
+    let partition = |partition| {
+        let tp = TopicPartition { topic: topic.name, partition };
+        Arc::new(Partition::new(tp, topic.durable, bound))
+    };
+    Topic {
+        name: topic.name,
+        partitions: (0..topic.partitions).map(partition).collect(),
+        log: None,
+        turn: AtomicU32::new(0),
+        gate: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+fn lock_dir(config: &EmbeddedConfig) -> Result<File, QueueError> {
+    let path = config.dir.join("lock");
+    let io = |what| {
+        let path = path.clone();
+        move |source| QueueError::Io { what, path, source }
+    };
+    fs::create_dir_all(&config.dir).map_err(io("making the folder of"))?;
+    let file = File::create(&path).map_err(io("making"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(QueueError::Locked(config.dir.clone())),
+        Err(TryLockError::Error(source)) => Err(io("locking")(source)),
+    }
+}
+
+/// Gives the groups their commits back and starts the thread that keeps them.
+fn start_keeper(
+    config: &EmbeddedConfig,
+    topics: &[Topic],
+    logs: Vec<(Arc<Log>, Keep)>,
+    signal: Arc<Signal>,
+) -> Result<JoinHandle<()>, QueueError> {
+    let path = config.dir.join("commits.json");
+    let durable: Vec<&Topic> = topics.iter().filter(|topic| topic.log.is_some()).collect();
+    for (group, by_topic) in offsets::read(&path) {
+        for topic in &durable {
+            let list = by_topic.get(topic.name).map(Vec::as_slice).unwrap_or_default();
+            for (partition, next) in topic.partitions.iter().zip(list) {
+                partition.commit(&group, *next);
+            }
+        }
+    }
+    let partitions = durable.iter().flat_map(|topic| topic.partitions.iter().cloned()).collect();
+    let delay = Duration::from_millis(config.offsets_flush_ms);
+    let keeper = Keeper { logs, partitions, path: path.clone(), delay, signal };
+    std::thread::Builder::new()
+        .name("mq-keeper".into())
+        .spawn(move || keeper.run())
+        .map_err(|source| QueueError::Io { what: "starting the keeper of", path, source })
 }
 
 /// A reader's bell: rung by every partition that it reads.

@@ -1,0 +1,111 @@
+//! What the queue counts.
+
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::queue::Shared;
+
+#[derive(Debug)]
+pub(super) struct Counts {
+    refused: Family<[(&'static str, &'static str); 1], Counter>,
+    pub(super) refused_full: Counter,
+    pub(super) refused_backlog: Counter,
+    pub(super) refused_storage: Counter,
+    pub(super) refused_closed: Counter,
+    pub(super) refused_too_large: Counter,
+    /// Records that left memory before a reader of a topic in memory had them.
+    pub(super) lost_records: Counter,
+    pub(super) written_records: Counter,
+    pub(super) written_bytes: Counter,
+    pub(super) fsyncs: Counter,
+    pub(super) deleted_segments: Counter,
+    pub(super) commit_seconds: Histogram,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let refused = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        let reason = |reason| refused.get_or_create_owned(&[("reason", reason)]);
+        Counts {
+            refused_full: reason("full"),
+            refused_backlog: reason("backlog"),
+            refused_storage: reason("storage"),
+            refused_closed: reason("closed"),
+            refused_too_large: reason("too_large"),
+            lost_records: Counter::default(),
+            written_records: Counter::default(),
+            written_bytes: Counter::default(),
+            fsyncs: Counter::default(),
+            deleted_segments: Counter::default(),
+            // 0.1 ms to 3 s.
+            commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            refused,
+        }
+    }
+}
+
+impl Counts {
+    /// Registers everything and a collector of what is looked up at each scrape.
+    pub(super) fn register(&self, registry: &mut Registry, shared: &Arc<Shared>) {
+        registry.register("refused", "Records not taken, by reason", self.refused.clone());
+        let lost = "Records dropped from memory before a reader had them";
+        registry.register("lost_records", lost, self.lost_records.clone());
+        registry.register("written_records", "Records fsynced", self.written_records.clone());
+        registry.register("written_bytes", "Bytes fsynced, without zeros", self.written_bytes.clone());
+        registry.register("fsyncs", "Calls of fdatasync", self.fsyncs.clone());
+        registry.register("deleted_segments", "Segments deleted", self.deleted_segments.clone());
+        let commit = "Time to write and fsync a batch";
+        registry.register("commit_seconds", commit, self.commit_seconds.clone());
+        registry.register_collector(Box::new(QueueCollector(Arc::downgrade(shared))));
+    }
+}
+
+/// Gauges that are cheap to look up and not worth keeping up to date.
+#[derive(Debug)]
+struct QueueCollector(Weak<Shared>);
+
+impl Collector for QueueCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let Some(shared) = self.0.upgrade() else { return Ok(()) };
+        let (mut log_bytes, mut segments, mut waiting, mut waiting_bytes) = (0, 0, 0, 0);
+        for log in shared.logs() {
+            log_bytes += log.bytes();
+            segments += log.segments();
+            let (records, bytes) = log.waiting();
+            (waiting, waiting_bytes) = (waiting + records, waiting_bytes + bytes);
+        }
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let value = ConstGauge::new(value);
+            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
+        };
+        gauge("mq_log_bytes", "Bytes of the log on disk, without zeros", log_bytes as i64)?;
+        gauge("mq_log_segments", "Segment files", segments as i64)?;
+        gauge("mq_waiting_records", "Records that wait for the disk", waiting as i64)?;
+        gauge("mq_waiting_bytes", "Bytes that wait for the disk", waiting_bytes as i64)?;
+        let kind = ConstGauge::new(0i64).metric_type();
+        let mut lag =
+            encoder.encode_descriptor("mq_lag_records", "Records a group has not committed", None, kind)?;
+        for (group, topic, records) in shared.lags() {
+            one(&mut lag, &[("group", &group), ("topic", topic)], records as i64)?;
+        }
+        let shut = "1 while a topic is refused because too much is not consumed";
+        let mut gates = encoder.encode_descriptor("mq_topic_refused", shut, None, kind)?;
+        for (topic, shut) in shared.gates() {
+            one(&mut gates, &[("topic", topic)], i64::from(shut))?;
+        }
+        Ok(())
+    }
+}
+
+fn one(family: &mut MetricEncoder, labels: &[(&str, &str)], value: i64) -> Result<(), std::fmt::Error> {
+    let labels: Vec<(String, String)> =
+        labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    ConstGauge::new(value).encode(family.encode_family(&labels)?)
+}

@@ -1,0 +1,224 @@
+//! The durable log: segment files that the partitions of many topics share, and one thread that writes them.
+//!
+//! *Invariant:* what a partition shows to readers is on disk. *Invariant:* a batch is written only after the
+//! one before it was fsynced. *Invariant:* after a failed fsync nothing is ever acknowledged again.
+
+mod commit;
+mod format;
+mod read;
+mod recover;
+mod retain;
+mod segment;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use self::commit::Committer;
+use self::format::DiskPartition;
+use self::segment::Segment;
+use super::counts::Counts;
+use super::keeper::Signal;
+use super::partition::{Partition, Stored};
+use super::{EmbeddedConfig, Position, QueueError, SendError, cost_bytes};
+
+pub(super) use self::read::{Older, Wanted};
+pub(super) use self::retain::Keep;
+
+/// What is called when a record was written, or could not be.
+pub(super) type Done = Box<dyn FnOnce(Result<Position, SendError>) + Send>;
+
+/// A partition that the log holds.
+#[derive(Debug)]
+pub(super) struct Slot {
+    on_disk: DiskPartition,
+    pub(super) partition: Arc<Partition>,
+    /// Shut while the topic pins too much of the log.
+    gate: Arc<AtomicBool>,
+}
+
+impl Slot {
+    pub(super) fn new(topic: u16, partition: Arc<Partition>, gate: Arc<AtomicBool>) -> Slot {
+        // Configuration allows 65,536 partitions at most.
+        let number = partition.tp.partition as u16;
+        Slot { on_disk: DiskPartition { topic, partition: number }, partition, gate }
+    }
+}
+
+/// A segment and what the log knows of it.
+#[derive(Debug)]
+struct StoredSegment {
+    segment: Arc<Segment>,
+    /// The end of its last batch that was fsynced.
+    bytes: u64,
+    /// By slot: the last offset in it.
+    last_offsets: HashMap<u32, u64>,
+    last_unix_ms: u64,
+}
+
+impl StoredSegment {
+    fn new(segment: Arc<Segment>, unix_ms: u64) -> StoredSegment {
+        let bytes = segment.data_start;
+        StoredSegment { segment, bytes, last_offsets: HashMap::new(), last_unix_ms: unix_ms }
+    }
+}
+
+/// A record that waits for the disk.
+struct Pending {
+    slot: u32,
+    stored: Stored,
+    done: Done,
+}
+
+#[derive(Default)]
+struct Waiting {
+    records: Vec<Pending>,
+    bytes: usize,
+    /// The committer sleeps: wake it.
+    idle: bool,
+    /// Nothing more is taken.
+    closed: bool,
+}
+
+/// A log and its committer.
+pub(super) struct Log {
+    pub(super) name: &'static str,
+    dir: PathBuf,
+    slots: Vec<Slot>,
+    config: EmbeddedConfig,
+    counts: Arc<Counts>,
+    signal: Arc<Signal>,
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+    /// Oldest first; the last one is being written.
+    segments: Mutex<VecDeque<StoredSegment>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Log({})", self.dir.display())
+    }
+}
+
+pub(super) fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Log {
+    /// Opens the log in `dir/name` and starts its committer.
+    pub(super) fn open(
+        name: &'static str,
+        slots: Vec<Slot>,
+        config: &EmbeddedConfig,
+        counts: Arc<Counts>,
+        signal: Arc<Signal>,
+    ) -> Result<Arc<Log>, QueueError> {
+        let dir = config.dir.join(name);
+        let recovered = recover::recover(&dir, &slots, unix_ms())?;
+        for (slot, next) in slots.iter().zip(&recovered.next_offsets) {
+            slot.partition.lock().start_at(*next);
+        }
+        let log = Arc::new(Log {
+            name,
+            dir,
+            slots,
+            config: config.clone(),
+            counts,
+            signal,
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            segments: Mutex::new(recovered.segments.into()),
+            thread: Mutex::new(None),
+        });
+        let committer =
+            Committer::new(log.clone(), recovered.next_offsets, recovered.next_batch, recovered.filled);
+        let thread = std::thread::Builder::new()
+            .name(format!("mq-{name}"))
+            .spawn(move || committer.run())
+            .map_err(segment::io_error("starting the committer of", &log.dir))?;
+        *lock(&log.thread) = Some(thread);
+        Ok(log)
+    }
+
+    /// Takes a record for the committer, never waiting.
+    pub(super) fn append(&self, slot: u32, stored: Stored, done: Done) -> Result<(), SendError> {
+        if self.slots[slot as usize].gate.load(Ordering::Relaxed) {
+            self.counts.refused_backlog.inc();
+            return Err(SendError::QueueFull);
+        }
+        let bytes = cost_bytes(&stored.key, &stored.value);
+        let mut waiting = lock(&self.waiting);
+        if waiting.closed {
+            self.counts.refused_closed.inc();
+            return Err(SendError::Closed);
+        }
+        let full = waiting.records.len() >= self.config.queue_max_records
+            || waiting.bytes + bytes > self.config.queue_max_bytes;
+        if full {
+            self.counts.refused_full.inc();
+            return Err(SendError::QueueFull);
+        }
+        waiting.bytes += bytes;
+        waiting.records.push(Pending { slot, stored, done });
+        let wake = std::mem::take(&mut waiting.idle);
+        drop(waiting);
+        if wake {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Swaps what is waiting for an empty list; `None` when the log is closed and nothing is left.
+    fn take(&self, empty: Vec<Pending>) -> Option<Vec<Pending>> {
+        let mut waiting = lock(&self.waiting);
+        while waiting.records.is_empty() {
+            if waiting.closed {
+                return None;
+            }
+            waiting.idle = true;
+            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.bytes = 0;
+        Some(std::mem::replace(&mut waiting.records, empty))
+    }
+
+    /// Refuses further records. What was taken before is still written.
+    fn shut(&self) {
+        lock(&self.waiting).closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Writes what is waiting and ends the committer.
+    pub(super) fn close(&self) {
+        self.shut();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!(log = self.name, "the committer panicked");
+        }
+    }
+
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let waiting = lock(&self.waiting);
+        (waiting.records.len(), waiting.bytes)
+    }
+
+    /// Bytes of records in all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        lock(&self.segments).iter().map(|stored| stored.bytes).sum()
+    }
+
+    pub(super) fn segments(&self) -> usize {
+        lock(&self.segments).len()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

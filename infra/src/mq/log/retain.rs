@@ -1,0 +1,98 @@
+//! Deleting segments that nobody needs, and shutting the gate of topics that pin too many.
+
+use std::fs;
+use std::sync::atomic::Ordering;
+
+use super::segment::sync_dir;
+use super::{Log, StoredSegment, lock, unix_ms};
+
+/// What a log keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mq) enum Keep {
+    /// What some group has not committed.
+    UntilConsumed,
+    /// What is younger, and the newest bytes.
+    For { max_age_ms: u64, max_bytes: u64 },
+}
+
+impl Log {
+    /// Deletes whole segments from the oldest on, never the one being written. A file that can't be deleted
+    /// is tried again the next time.
+    pub(in crate::mq) fn retain(&self, keep: Keep) {
+        loop {
+            let gone = {
+                let mut segments = lock(&self.segments);
+                let total: u64 = segments.iter().map(|stored| stored.bytes).sum();
+                match segments.front() {
+                    Some(oldest) if segments.len() > 1 && self.may_go(oldest, total, keep) => {
+                        segments.pop_front()
+                    }
+                    _ => None,
+                }
+            };
+            let Some(gone) = gone else { break };
+            for slot in gone.last_offsets.keys() {
+                let mut state = self.slots[*slot as usize].partition.lock();
+                state.forget_places(gone.segment.first_batch);
+            }
+            // Synced one by one: a hole among the segments would be damage to the next start.
+            let removed = fs::remove_file(&gone.segment.path).and_then(|()| sync_dir(&self.dir));
+            if let Err(error) = removed {
+                tracing::warn!(path = %gone.segment.path.display(), %error, "a consumed segment stays");
+                lock(&self.segments).push_front(gone);
+                break;
+            }
+            self.counts.deleted_segments.inc();
+        }
+        if keep == Keep::UntilConsumed {
+            self.set_gates();
+        }
+    }
+
+    fn may_go(&self, oldest: &StoredSegment, total: u64, keep: Keep) -> bool {
+        match keep {
+            Keep::UntilConsumed => self.pinning(oldest).next().is_none(),
+            Keep::For { max_age_ms, max_bytes } => {
+                total > max_bytes || oldest.last_unix_ms + max_age_ms < unix_ms()
+            }
+        }
+    }
+
+    /// The slots with a record in the segment that some group needs.
+    fn pinning<'a>(&'a self, stored: &'a StoredSegment) -> impl Iterator<Item = u32> + 'a {
+        let needed = |(slot, last): (&u32, &u64)| {
+            let done = self.slots[*slot as usize].partition.lock().done_below();
+            (done <= *last).then_some(*slot)
+        };
+        stored.last_offsets.iter().filter_map(needed)
+    }
+
+    /// Above the bound the topics of the oldest segment are shut, above twice the bound all: when whoever
+    /// pins the log waits for another topic to be taken, that one must still be open.
+    fn set_gates(&self) {
+        let total = self.bytes();
+        let bound = self.config.backlog_max_bytes;
+        let guilty: Vec<u32> = match total > bound {
+            false => Vec::new(),
+            true => {
+                lock(&self.segments).front().map(|oldest| self.pinning(oldest).collect()).unwrap_or_default()
+            }
+        };
+        let is_guilty = |slot: &super::Slot| {
+            let topic = slot.on_disk.topic;
+            guilty.iter().any(|other| self.slots[*other as usize].on_disk.topic == topic)
+        };
+        for slot in &self.slots {
+            let shut = total > bound.saturating_mul(2) || is_guilty(slot);
+            let was = slot.gate.swap(shut, Ordering::Relaxed);
+            let topic = slot.partition.tp.topic;
+            match (was, shut) {
+                (false, true) => {
+                    tracing::warn!(topic, bytes = total, "too much is not consumed; refusing records")
+                }
+                (true, false) => tracing::info!(topic, bytes = total, "taking records again"),
+                _ => {}
+            }
+        }
+    }
+}
