@@ -93,6 +93,8 @@ pub struct ClientRules {
     pub hole_wait_ms: u64,
     /// A `sync` or `heads` without an answer is asked again after this.
     pub answer_wait_ms: u64,
+    /// A `sync` or `heads` that was answered with an error is asked again after this, plus up to half of it.
+    pub error_wait_ms: u64,
     /// Reconnects wait this, doubled with each failure up to the maximum, times 0.5 to 1.0.
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
@@ -119,6 +121,7 @@ impl Default for ClientRules {
             resend_after_ms: 10_000,
             hole_wait_ms: 300,
             answer_wait_ms: 10_000,
+            error_wait_ms: 1_000,
             backoff_min_ms: 100,
             backoff_max_ms: 5_000,
             in_flight_max: 64,

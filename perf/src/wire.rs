@@ -25,7 +25,10 @@ pub(crate) enum Incoming<'a> {
     Resync {
         delay_ms: u64,
     },
-    Error(ErrorBody<'a>),
+    Error {
+        error: ErrorBody<'a>,
+        id: Option<Cow<'a, str>>,
+    },
     /// Pong, receipts and whatever later versions add.
     Other,
 }
@@ -143,7 +146,7 @@ pub(crate) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
             Incoming::Hello { heartbeat_ms: hello.heartbeat_ms, heads_interval_ms: hello.heads_interval_ms }
         }
         "resync" => Incoming::Resync { delay_ms: serde_json::from_str::<Resync>(data)?.delay_ms },
-        "error" => Incoming::Error(serde_json::from_str(data)?),
+        "error" => Incoming::Error { error: serde_json::from_str(data)?, id: envelope.id },
         _ => Incoming::Other,
     })
 }
@@ -163,9 +166,13 @@ pub(crate) fn send_message(conversation: &str, client_msg_id: &str, content: &st
     text
 }
 
+/// Request ids: an `error` tells by them what it answers.
+pub(crate) const HEADS_ID: &str = "heads";
+pub(crate) const SYNC_ID: &str = "sync";
+
 /// `have` → the last seq of each conversation; `page_limit` asks for the first page of what changed.
 pub(crate) fn heads<'a>(have: impl Iterator<Item = (&'a str, u64)>, page_limit: Option<u32>) -> String {
-    let mut text = String::from(r#"{"type":"heads","data":{"conversations":{"#);
+    let mut text = format!(r#"{{"type":"heads","id":"{HEADS_ID}","data":{{"conversations":{{"#);
     for (index, (conversation, seq)) in have.enumerate() {
         let comma = if index == 0 { "" } else { "," };
         let _ = write!(text, r#"{comma}"{conversation}":{seq}"#);
@@ -178,10 +185,9 @@ pub(crate) fn heads<'a>(have: impl Iterator<Item = (&'a str, u64)>, page_limit: 
     text
 }
 
-pub(crate) fn sync(conversation: &str, after_seq: u64, limit: u32, id: Option<&str>) -> String {
-    let id = id.map_or_else(String::new, |id| format!(r#""id":"{id}","#));
+pub(crate) fn sync(conversation: &str, after_seq: u64, limit: u32, id: &str) -> String {
     format!(
-        r#"{{"type":"sync",{id}"data":{{"conversationId":"{conversation}","afterSeq":{after_seq},"limit":{limit}}},"timestamp":{}}}"#,
+        r#"{{"type":"sync","id":"{id}","data":{{"conversationId":"{conversation}","afterSeq":{after_seq},"limit":{limit}}},"timestamp":{}}}"#,
         unix_ms()
     )
 }
@@ -229,8 +235,7 @@ mod tests {
             send_message("single_1_2", "r-1-2", "hello"),
             heads(have.into_iter(), Some(50)),
             heads(have.into_iter(), None),
-            sync("world", 3, 100, Some("final-3")),
-            sync("world", 3, 100, None),
+            sync("world", 3, 100, "final-3"),
             ping(),
         ];
         for text in up {

@@ -39,6 +39,11 @@ impl FinalRead {
         self.asked_us.is_some() && id == Some(&question_id(cursor(talk, seat)))
     }
 
+    /// The conversation does not exist: an empty history.
+    pub(crate) fn end(&mut self) {
+        self.done = true;
+    }
+
     /// True: that was the last page.
     pub(crate) fn take_page(
         &mut self,
@@ -68,6 +73,6 @@ impl FinalRead {
         }
         self.asked_us = Some(now_us);
         let cursor = cursor(talk, seat);
-        Some(wire::sync(&talk.id, cursor, rules.page_messages, Some(&question_id(cursor))))
+        Some(wire::sync(&talk.id, cursor, rules.page_messages, &question_id(cursor)))
     }
 }

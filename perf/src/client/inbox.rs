@@ -131,6 +131,12 @@ impl Inbox {
         }
     }
 
+    /// The server could not answer now.
+    pub(crate) fn sync_failed(&mut self, now_us: u64, wait_us: u64) {
+        self.sync_asked_us = None;
+        self.sync_due_us = Some(now_us + wait_us);
+    }
+
     /// Questions die with their connection.
     pub(crate) fn disconnected(&mut self) {
         self.sync_asked_us = None;

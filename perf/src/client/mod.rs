@@ -16,7 +16,7 @@ use outbox::Outbox;
 use crate::checker::{ConversationHistory, Entry, MessageKey, SendRecord, Stored};
 use crate::config::ClientRules;
 use crate::tally::{Counters, Latencies};
-use crate::wire::{self, Ack, AckStatus, Head, Incoming, NewMessage, Page};
+use crate::wire::{self, Ack, AckStatus, ErrorBody, Head, Incoming, NewMessage, Page};
 
 /// Where a client talks: conversation `number` of the load, as its member `member`.
 #[derive(Debug, Clone, Copy)]
@@ -155,10 +155,7 @@ impl Client {
                 Counters::add(&turn.counters.resyncs);
                 self.heads_due_us = Some(turn.now_us + delay_ms * 1000);
             }
-            Ok(Incoming::Error(error)) => {
-                Counters::add(&turn.counters.bad_frames);
-                turn.counters.note_trouble(|| format!("error frame {}: {}", error.code, error.message));
-            }
+            Ok(Incoming::Error { error, id }) => self.on_error(turn, &error, id.as_deref()),
             Ok(Incoming::Other) => {}
             Err(error) => {
                 Counters::add(&turn.counters.bad_frames);
@@ -166,6 +163,30 @@ impl Client {
             }
         }
         self.pump(turn);
+    }
+
+    /// What was asked is asked again later; a conversation that does not exist has an empty history.
+    fn on_error(&mut self, turn: &mut Turn<'_>, error: &ErrorBody<'_>, id: Option<&str>) {
+        let pause_us = turn.rules.error_wait_ms * 1000 + turn.rng.u64(0..=turn.rules.error_wait_ms * 500);
+        match (id, self.seat, turn.talk.as_deref()) {
+            (Some(wire::HEADS_ID), ..) => {
+                self.heads_asked_us = None;
+                self.heads_due_us = Some(turn.now_us + pause_us);
+            }
+            (Some(wire::SYNC_ID), ..) => self.inbox.sync_failed(turn.now_us, pause_us),
+            (id, Some(seat), Some(talk)) if error.code == CONVERSATION_NOT_FOUND => {
+                if let Some(reading) =
+                    self.final_read.as_mut().filter(|reading| reading.is_answer(talk, seat, id))
+                {
+                    reading.end();
+                    Counters::add(&turn.counters.finished);
+                    return;
+                }
+            }
+            _ => {}
+        }
+        Counters::add(&turn.counters.bad_frames);
+        turn.counters.note_trouble(|| format!("error frame {}: {}", error.code, error.message));
     }
 
     /// Any sign of life, WebSocket pings too.
@@ -386,7 +407,7 @@ impl Client {
             }
         }
         if let Some(for_hole) = self.inbox.take_sync(turn.now_us, turn.rules) {
-            turn.out.push(wire::sync(&talk.id, self.inbox.have(), turn.rules.page_messages, None));
+            turn.out.push(wire::sync(&talk.id, self.inbox.have(), turn.rules.page_messages, wire::SYNC_ID));
             Counters::add(&turn.counters.syncs);
             if for_hole {
                 Counters::add(&turn.counters.holes);
@@ -397,6 +418,9 @@ impl Client {
         }
     }
 }
+
+/// The domain's code 1004.
+const CONVERSATION_NOT_FOUND: u32 = 1004;
 
 /// First pages that the server sends of its own after `heads` with a page limit (its heads_pages_max).
 const HEADS_PAGES: usize = 20;

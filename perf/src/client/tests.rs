@@ -196,3 +196,28 @@ fn what_cannot_be_used_is_counted_and_left() {
     assert!(bench.hear("receipt", json!({"any": "thing"})).is_empty());
     assert_eq!(bench.counters.snapshot().bad_frames, 4);
 }
+
+#[test]
+fn an_error_is_no_answer_and_what_does_not_exist_is_empty() {
+    let mut bench = Bench::ready();
+    let error = |bench: &mut Bench, id: &str, code: u32| {
+        let text = json!({"type": "error", "id": id, "data": {"code": code, "name": "n", "message": "m"}})
+            .to_string();
+        bench.call(|client, turn| client.heard(turn, &text)).1
+    };
+    bench.hear("resync", json!({"delayMs": 0}));
+    assert_eq!(types(&bench.tick_at(0).1), ["heads"]);
+    error(&mut bench, "heads", 1014);
+    assert!(bench.tick_at(999).1.is_empty());
+    assert_eq!(types(&bench.tick_at(1_501).1), ["heads"]);
+    bench.message(8);
+    assert_eq!(types(&bench.tick_at(2_000).1), ["sync"]);
+    error(&mut bench, "sync", 1014);
+    assert_eq!(types(&bench.tick_at(3_501).1), ["sync"]);
+    let frames = bench.call(|client, turn| client.begin_final_read(turn)).1;
+    assert_eq!(frames[0]["id"], "final-5");
+    error(&mut bench, "final-5", 1014);
+    assert!(bench.client.is_reading());
+    error(&mut bench, "final-5", 1004);
+    assert!(bench.client.has_read());
+}
