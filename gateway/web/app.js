@@ -29,8 +29,14 @@ class App extends EventTarget {
   openId = null;
   #memberCounts = new Map();
   #badSince = 0;
-  #bannerWords = '';
-  #banner = el('div.banner', { id: 'banner', role: 'status', hidden: true });
+  #bannerParts = {
+    words: el('span'),
+    // Hidden from screen readers: they would read every second aloud.
+    countdown: el('span', { 'aria-hidden': 'true' }),
+    kept: el('span'),
+    again: el('button.link', { type: 'button', onclick: () => this.connection.retryNow() }, 'Try now'),
+  };
+  #banner = el('div.banner', { id: 'banner', role: 'status', hidden: true }, ...Object.values(this.#bannerParts));
   #chat;
   #shell;
 
@@ -87,13 +93,13 @@ class App extends EventTarget {
     const waiting = this.outbox.size;
     this.#banner.hidden = this.#badSince === 0 || Date.now() - this.#badSince < 700;
     if (this.#banner.hidden) return;
+    const { words, countdown, kept, again } = this.#bannerParts;
+    const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
     const seconds = Math.max(0, Math.ceil((nextAttemptAt - Date.now()) / 1000));
-    const words = !navigator.onLine ? 'This device is offline.' : state === 'connecting' ? 'Connecting…' : `No connection. Next try in ${seconds} s.`;
-    const kept = waiting === 0 ? '' : waiting === 1 ? ' 1 message waits to be sent.' : ` ${waiting} messages wait to be sent.`;
-    if (this.#bannerWords === words + kept) return;
-    this.#bannerWords = words + kept;
-    this.#banner.replaceChildren(words + kept,
-      state === 'waiting' ? el('button.link', { type: 'button', onclick: () => this.connection.retryNow() }, 'Try now') : '');
+    say(words, !navigator.onLine ? 'This device is offline.' : state === 'connecting' ? 'Connecting…' : 'No connection.');
+    say(countdown, state === 'waiting' ? ` Next try in ${seconds} s.` : '');
+    say(kept, waiting === 0 ? '' : waiting === 1 ? ' 1 message waits to be sent.' : ` ${waiting} messages wait to be sent.`);
+    again.hidden = state !== 'waiting';
   }
 
   /** The address names the open conversation, so that the browser's own Back leads from a chat to the list. */

@@ -8,6 +8,8 @@ const LONGEST_WAIT_MS = 30_000;
 const OPEN_DEADLINE_MS = 10_000;
 const SILENCE_AFTER_PING_MS = 10_000;
 const TOKEN_ENDED = 4401;
+/** A connection that lived this long was a good one: the waits begin anew after it. */
+const STEADY_AFTER_MS = 5000;
 
 /**
  * Events: `state` after each change of `state`; `open` when frames may be sent; `frame` with detail {type, data, id, timestamp}; `closed`.
@@ -22,6 +24,7 @@ export class Connection extends EventTarget {
   #socket = null;
   #attempt = 0;
   #failures = 0;
+  #onlineAt = 0;
   #waitTimer = 0;
   #openTimer = 0;
   #pingTimer = 0;
@@ -101,7 +104,7 @@ export class Connection extends EventTarget {
     }
     if (frame.type === 'hello') {
       clearTimeout(this.#openTimer);
-      this.#failures = 0;
+      this.#onlineAt = Date.now();
       this.#heartbeatMs = frame.data.heartbeatMs || this.#heartbeatMs;
       this.#armPing();
       this.#setState('online');
@@ -111,11 +114,12 @@ export class Connection extends EventTarget {
 
   #lost(socket, code) {
     if (socket !== this.#socket) return;
-    const wasOnline = this.state === 'online';
+    const steady = this.state === 'online' && Date.now() - this.#onlineAt >= STEADY_AFTER_MS;
+    if (steady) this.#failures = 0;
     this.#dropSocket(1000);
     this.dispatchEvent(new Event('closed'));
     // An ended token is nobody's trouble: the next attempt brings a fresh one.
-    if (wasOnline && code === TOKEN_ENDED) this.#connect();
+    if (steady && code === TOKEN_ENDED) this.#connect();
     else this.#failed();
   }
 

@@ -264,6 +264,8 @@ export class Store extends EventTarget {
     if (!conversation) return;
     if (userId === this.me) this.#ownRead(conversation, seq);
     else this.#hasRead(conversation, userId, seq);
+    // What somebody has read exists: if it was lost on the way here, this tells of it.
+    this.noteHead(conversationId, seq);
     this.#changed(conversationId);
   }
 

@@ -106,7 +106,7 @@ export class MessagesView {
       return node;
     };
     for (const message of [...conversation.messages, ...outbox.of(conversation.id)]) {
-      previous = this.#place(conversation, message, previous, take);
+      previous = this.#place(conversation, message, previous, take, (key) => used.has(key));
     }
     if (nodes.length === 0 && conversation.complete) take('empty', () => el('li.empty-chat', {}, 'No messages yet. Say hello!'));
     for (const key of this.#nodes.keys()) if (!used.has(key)) this.#nodes.delete(key);
@@ -119,11 +119,17 @@ export class MessagesView {
   }
 
   /** Adds one message, with what must stand before it; returns it as the next one's `previous`. */
-  #place(conversation, message, previous, take) {
+  #place(conversation, message, previous, take, taken) {
     const own = message.seqId === undefined || message.sender === this.#app.store.me;
+    // One's own message keeps its node from the first key press to `read`.
+    const key = own && message.clientMsgId ? `own:${message.clientMsgId}` : `seq:${message.seqId}`;
+    // After a reload of the page a message can be stored already and still wait in the outbox for the word of it.
+    if (taken(key)) return previous;
     const day = dayOf(message.createdAt);
     if (!previous || previous.day !== day) {
-      const separator = take(`day:${new Date(message.createdAt).toDateString()}`, () => el('li.day', { role: 'separator' }, el('span')));
+      const dayKey = `day:${new Date(message.createdAt).toDateString()}`;
+      // Clocks differ, so a day may begin twice.
+      const separator = take(taken(dayKey) ? `${dayKey}:${key}` : dayKey, () => el('li.day', { role: 'separator' }, el('span')));
       separator.firstChild.textContent = day;
     }
     if (this.#unreadFrom !== null && message.seqId >= this.#unreadFrom && !own && !previous?.past) {
@@ -131,8 +137,6 @@ export class MessagesView {
     }
     const sender = own ? this.#app.store.me : message.sender;
     const goesOn = previous !== null && previous.day === day && previous.sender === sender && message.createdAt - previous.at < RUN_MS;
-    // One's own message keeps its node from the first key press to `read`.
-    const key = own && message.clientMsgId ? `own:${message.clientMsgId}` : `seq:${message.seqId}`;
     const node = take(key, () => this.#newNode(message, own, sender));
     node.classList.toggle('goes-on', goesOn);
     this.#paint(node, conversation, message, own, sender);

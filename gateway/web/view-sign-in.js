@@ -39,7 +39,8 @@ export function signInView(api, done, notice = '') {
       el('header.brand', {}, el('img', { src: '/assets/icon.svg', alt: '', width: 48, height: 48 }), el('h1', {}, 'GoChat'),
         el('p.tagline', {}, 'Chat with one person, a group or everybody.')),
       form, other));
-    username.focus();
+    // The first time this runs before the form is on the page.
+    queueMicrotask(() => username.focus());
 
     async function send(event) {
       event.preventDefault();
@@ -51,6 +52,8 @@ export function signInView(api, done, notice = '') {
           const account = { username: name, email: email.value.trim(), password: password.value };
           if (displayName.value.trim()) account.displayName = displayName.value.trim();
           await api.register(account);
+          // Should the login fail now, the next try is a login: the account is there.
+          registering = false;
         }
         await api.signIn(name, password.value);
         done();
