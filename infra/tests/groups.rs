@@ -109,7 +109,7 @@ async fn a_dropped_wait_loses_nothing() {
     let mut got = Vec::new();
     for n in 0..500u32 {
         let (tell, told) = tokio::sync::oneshot::channel();
-        producer.send(to(WORK, n % 4, format!("{n}")), |_| drop(tell.send(()))).unwrap();
+        producer.send(to(WORK, n % 4, format!("{n}")), move |_| tell.send(()).unwrap()).unwrap();
         tokio::select! {
             event = consumer.next() => match event {
                 Event::Records(records) => got.extend(records),

@@ -1,0 +1,108 @@
+//! Segments go when every group is done with them, and only then; offsets go on where they were. What nobody
+//! consumes is bounded by refusing, and what is kept for people by age and size.
+
+mod support;
+
+use std::path::Path;
+
+use gochat_infra::mq::{EmbeddedConfig, Queue, SendError};
+use gochat_infra::telemetry::Metrics;
+use support::*;
+
+fn files(dir: &Path, log: &str) -> usize {
+    std::fs::read_dir(dir.join(log)).unwrap().count()
+}
+
+fn many(count: u32) -> impl Iterator<Item = gochat_infra::mq::Outgoing> {
+    (0..count).map(|n| to(WORK, n % 4, vec![7; 1000]))
+}
+
+#[tokio::test]
+async fn consumed_segments_are_deleted_and_offsets_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let queue = open(dir.path());
+        let (mut one, two) = (consumer(&queue, "one", &[WORK]).await, consumer(&queue, "two", &[WORK]).await);
+        send_all(&queue.producer(), many(1000));
+        read(&mut one, 1000).await;
+        for partition in 0..4 {
+            one.commit(&tp(WORK, partition), 250);
+        }
+        queue.close();
+        drop((one, two));
+    }
+    assert!(files(dir.path(), "work") > 10, "the other group needs them");
+    {
+        let queue = open(dir.path());
+        let mut two = consumer(&queue, "two", &[WORK]).await;
+        read(&mut two, 1000).await;
+        for partition in 0..4 {
+            two.commit(&tp(WORK, partition), 250);
+        }
+        queue.close();
+    }
+    assert_eq!(files(dir.path(), "work"), 1);
+    // Another topic fills segments, so that none is left with a record of this one.
+    for _ in 0..2 {
+        let queue = open(dir.path());
+        let mut one = consumer(&queue, "one", &[WORK, OTHER]).await;
+        send_all(&queue.producer(), (0..200).map(|_| to(OTHER, 0, vec![7; 1000])));
+        let last = read(&mut one, 200).await.pop().unwrap();
+        one.commit(&tp(OTHER, 0), last.offset + 1);
+        queue.close();
+    }
+    assert_eq!(files(dir.path(), "work"), 1);
+    let queue = open(dir.path());
+    for partition in 0..4 {
+        assert_eq!(send(&queue.producer(), to(WORK, partition, "x")).unwrap().offset, 250);
+    }
+    let mut one = consumer(&queue, "one", &[WORK]).await;
+    assert!(read(&mut one, 4).await.iter().all(|record| record.offset == 250));
+}
+
+#[tokio::test]
+async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = EmbeddedConfig { backlog_max_bytes: 200 << 10, ..config(dir.path()) };
+    let queue = Queue::open_embedded(config).unwrap();
+    let metrics = Metrics::new();
+    queue.register_metrics(&metrics);
+    let producer = queue.producer();
+    let mut group = consumer(&queue, "logic", &[WORK]).await;
+    let mut sent = 0;
+    // The gate is shut by another thread, some time after the bound is passed.
+    while send(&producer, to(WORK, 0, vec![7; 1000])) != Err(SendError::QueueFull) {
+        sent += 1;
+        assert!(sent < 100_000);
+    }
+    let text = metrics.encode();
+    assert!(text.contains("mq_topic_refused{topic=\"work.a\"} 1"), "{text}");
+    assert!(text.contains("mq_refused_total{reason=\"backlog\"} 1"), "{text}");
+    assert!(text.contains(&format!("mq_lag_records{{group=\"logic\",topic=\"work.a\"}} {sent}")), "{text}");
+    // A topic that pins nothing is open, or whoever has to finish the work could not.
+    assert!(sent > 400 || send(&producer, to(OTHER, 0, "x")).is_ok());
+    read(&mut group, sent).await;
+    group.commit(&tp(WORK, 0), sent as u64);
+    let begun = std::time::Instant::now();
+    while send(&producer, to(WORK, 0, "again")).is_err() {
+        std::thread::yield_now();
+        assert!(begun.elapsed() < PATIENCE);
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_for_people_is_bounded_by_size() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let queue = open(dir.path());
+        send_all(&queue.producer(), (0..1000).map(|_| to(KEPT, 0, vec![7; 1000])));
+        queue.close();
+    }
+    assert!((1..=3).contains(&files(dir.path(), "kept")), "{}", files(dir.path(), "kept"));
+    let queue = open(dir.path());
+    let mut people = consumer(&queue, "people", &[KEPT]).await;
+    let kept = people.lag() as usize;
+    assert!((1..200).contains(&kept), "{kept}");
+    let found = read(&mut people, kept).await;
+    assert!((1000 - kept as u64..1000).eq(found.iter().map(|record| record.offset)));
+}
