@@ -115,7 +115,7 @@ pub struct Config {
     pub drain_grace_ms: u64,
     /// Time over which the closes with 1001 are spread.
     pub drain_spread_ms: u64,
-    /// Time from the start of a drain after which what is left is closed as it is.
+    /// Time from the start of a drain after which what is left is closed as it is; at least grace and spread.
     pub drain_deadline_ms: u64,
 
     /// Entries of each shard's submission queue (io_uring), or events taken from epoll at once.
@@ -246,7 +246,8 @@ impl Config {
         within("tick_ms", self.tick_ms, 1, 1_000)?;
         within("drain_grace_ms", self.drain_grace_ms, 0, HOUR_MS)?;
         within("drain_spread_ms", self.drain_spread_ms, 0, HOUR_MS)?;
-        within("drain_deadline_ms", self.drain_deadline_ms, 1, 3 * HOUR_MS)?;
+        let planned_ms = self.drain_grace_ms + self.drain_spread_ms;
+        within("drain_deadline_ms", self.drain_deadline_ms, planned_ms.max(1), 3 * HOUR_MS)?;
         within("driver_entries", self.driver_entries.into(), 256, 32_768)?;
         let entries = u64::from(self.driver_entries);
         within("uring_completion_entries", self.uring_completion_entries.into(), 2 * entries, 65_536)
@@ -276,6 +277,7 @@ mod tests {
         check(|c| c.outbox_shard_max_bytes = 1, "outbox_shard_max_bytes");
         check(|c| c.input_shard_max_bytes = 1024, "input_shard_max_bytes");
         check(|c| c.tick_ms = 0, "tick_ms");
+        check(|c| c.drain_deadline_ms = c.drain_grace_ms, "drain_deadline_ms");
         check(|c| c.uring_completion_entries = 256, "uring_completion_entries");
     }
 }

@@ -70,7 +70,11 @@ fn read_once<A: App>(shard: &Shard<A>, socket: &Socket, id: ConnId) -> bool {
         let received = socket.receive(buffer);
         shard.with(|app, state| {
             match received {
-                Ok(0) => state.end(id, CloseReason::HungUp),
+                Ok(0) => {
+                    // It may have shut only its own side down, and still read what the turn's end would have written.
+                    shard.last_write(state, id);
+                    state.end(id, CloseReason::HungUp);
+                }
                 Ok(count) => {
                     state.stats.reads += 1;
                     state.stats.bytes_in += count as u64;

@@ -8,6 +8,9 @@ use crate::config::{Config, HEADERS_LIMIT};
 use httparse::{EMPTY_HEADER, Status};
 use std::net::SocketAddr;
 
+/// Room for a method and a version: a first line that is that much longer than a target may be has one that is too long.
+const LINE_ROOM: usize = 64;
+
 /// What the bytes read so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -104,8 +107,7 @@ impl Intake {
 
     fn incomplete(&self, bytes: &[u8], config: &Config) -> Result<Step, u16> {
         let in_first_line = self.line == self.start;
-        // A method and a version are short: what is that much longer than a target may be is one that is too long.
-        if in_first_line && bytes.len() - self.start > config.target_max_bytes + 64 {
+        if in_first_line && bytes.len() - self.start > config.target_max_bytes + LINE_ROOM {
             Err(414)
         } else if bytes.len() > config.head_max_bytes {
             Err(431)
@@ -119,7 +121,8 @@ impl Intake {
 
 fn parse(bytes: &[u8], start: usize, end: usize, config: &Config) -> Result<Head, u16> {
     if end > config.head_max_bytes {
-        return Err(431);
+        let first_line = bytes[start..end].iter().position(|byte| *byte == b'\n').unwrap_or(end - start);
+        return Err(if first_line > config.target_max_bytes + LINE_ROOM { 414 } else { 431 });
     }
     let mut headers = [EMPTY_HEADER; HEADERS_LIMIT];
     let mut parsed = httparse::Request::new(&mut headers[..config.headers_max]);

@@ -76,6 +76,11 @@ enum Flushed {
 }
 
 impl<A: App> Shard<A> {
+    /// Writes what the socket takes of what is queued for a connection that is about to end.
+    pub(crate) fn last_write(&self, state: &mut State<A>, id: ConnId) {
+        self.flush(state, id);
+    }
+
     /// Writes what is queued for a connection, as far as its socket takes it.
     fn flush(&self, state: &mut State<A>, id: ConnId) -> Flushed {
         let Some(conn) = state.conns.get_mut(id) else { return Flushed::Done };

@@ -148,3 +148,174 @@ fn close(payload: &[u8]) -> Decoded<'static> {
         [_] => Decoded::Fail(1002, "invalid close frame"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: Limits = Limits { frame_max_bytes: 1_000, message_max_bytes: 1_500 };
+
+    /// What a stream of frames amounts to.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Seen {
+        Text(String),
+        Ping(Vec<u8>),
+        Pong,
+        Close(u16),
+        Fail(u16),
+    }
+
+    /// Feeds pieces as a connection does: what is incomplete is kept before the next piece.
+    fn run(pieces: &[&[u8]]) -> Vec<Seen> {
+        let (mut assembly, mut raw, mut seen) = (None, Vec::new(), Vec::new());
+        for piece in pieces {
+            raw.extend_from_slice(piece);
+            let mut used = 0;
+            while used < raw.len() {
+                let (took, decoded) = decode(&mut assembly, &mut raw[used..], LIMITS);
+                used += took;
+                match decoded {
+                    Decoded::More => break,
+                    Decoded::Fragment => {}
+                    Decoded::Text(text) => seen.push(Seen::Text(text.to_owned())),
+                    Decoded::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
+                    Decoded::Pong => seen.push(Seen::Pong),
+                    Decoded::Close(code) => seen.push(Seen::Close(code)),
+                    Decoded::Fail(code, _) => {
+                        seen.push(Seen::Fail(code));
+                        return seen;
+                    }
+                }
+                if let Some(assembly) = &mut assembly {
+                    assembly.end_message();
+                }
+            }
+            raw.drain(..used);
+        }
+        seen
+    }
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
+        match u16::try_from(payload.len()) {
+            Ok(short @ 0..=125) => bytes.push(0x80 | short as u8),
+            Ok(middle) => {
+                bytes.push(0x80 | 126);
+                bytes.extend_from_slice(&middle.to_be_bytes());
+            }
+            Err(_) => {
+                bytes.push(0x80 | 127);
+                bytes.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+            }
+        }
+        let mask = [0xa1, 0x02, 0x5c, 0xff];
+        bytes.extend_from_slice(&mask);
+        let start = bytes.len();
+        bytes.extend_from_slice(payload);
+        apply_mask(&mut bytes[start..], mask);
+        bytes
+    }
+
+    #[test]
+    fn each_breach_has_its_code() {
+        let check = |frames: &[(u8, &[u8])], expect: &[Seen]| {
+            let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect();
+            assert_eq!(run(&[&bytes]), expect, "{frames:x?}");
+        };
+        let long = vec![b'a'; 1_001];
+        let half = vec![b'a'; 800];
+        let fail = |code| [Seen::Fail(code)];
+        check(&[(0x82, b"binary")], &fail(1003));
+        check(&[(0x02, b"binary")], &fail(1003));
+        check(&[(0x80, b"nothing to continue")], &fail(1002));
+        check(&[(0x01, b"a"), (0x81, b"b")], &fail(1002));
+        check(&[(0x81, b"\xff")], &fail(1007));
+        check(&[(0x81, b"\xe2\x82")], &fail(1007));
+        check(&[(0x01, b"\xe2"), (0x80, b"a")], &fail(1007));
+        check(&[(0x01, b"\xe2\x82"), (0x80, b"")], &fail(1007));
+        check(&[(0x81, &long)], &fail(1009));
+        check(&[(0x01, &half), (0x80, &half)], &fail(1009));
+        check(&[(0x88, b"\x03")], &fail(1002));
+        check(&[(0x88, b"\x03\xe8\xff")], &fail(1007));
+        for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
+            check(&[(0x88, &u16::to_be_bytes(code))], &fail(1002));
+        }
+        for code in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
+            check(&[(0x88, &u16::to_be_bytes(code))], &[Seen::Close(code)]);
+        }
+        check(&[(0x88, b"")], &[Seen::Close(1005)]);
+    }
+
+    #[test]
+    fn what_is_too_big_is_refused_before_it_comes() {
+        let bytes = frame(0x81, &[b'a'; 2_000]);
+        assert_eq!(run(&[&bytes[..8]]), [Seen::Fail(1009)]);
+        let huge = [0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        assert_eq!(run(&[&huge]), [Seen::Fail(1009)]);
+    }
+
+    /// A stream of messages, some in fragments with control frames between them, and what it amounts to.
+    fn streams() -> impl Strategy<Value = (Vec<u8>, Vec<Seen>)> {
+        let control = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(|data| (0x89, data)),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(|data| (0x8a, data)),
+        ];
+        let message = ("\\PC{0,60}", prop::collection::vec(0usize..80, 0..4), prop::option::of(control));
+        prop::collection::vec(message, 0..6).prop_map(|messages| {
+            let (mut bytes, mut seen) = (Vec::new(), Vec::new());
+            for (text, mut cuts, control) in messages {
+                cuts.iter_mut().for_each(|cut| *cut = (*cut).min(text.len()));
+                cuts.push(text.len());
+                cuts.sort_unstable();
+                let last = cuts.len() - 1;
+                let mut from = 0;
+                for (index, cut) in cuts.into_iter().enumerate() {
+                    let fin = if index == last { 0x80 } else { 0 };
+                    let op = u8::from(index == 0);
+                    bytes.extend(frame(fin | op, &text.as_bytes()[from..cut]));
+                    from = cut;
+                    if let Some((first, data)) = control.as_ref().filter(|_| index == 0) {
+                        bytes.extend(frame(*first, data));
+                        seen.push(if *first == 0x89 { Seen::Ping(data.clone()) } else { Seen::Pong });
+                        if last == 0 {
+                            // A message in one frame is complete before the control frame.
+                            let control = seen.pop();
+                            seen.push(Seen::Text(text.clone()));
+                            seen.extend(control);
+                        }
+                    }
+                }
+                if last > 0 || control.is_none() {
+                    seen.push(Seen::Text(text));
+                }
+            }
+            (bytes, seen)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_means_the_same_wherever_it_is_cut((bytes, seen) in streams(), cuts in prop::collection::vec(1usize..40, 0..40)) {
+            prop_assert_eq!(&run(&[&bytes]), &seen);
+            let every_byte: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(&run(&every_byte), &seen);
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            for cut in cuts {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            prop_assert_eq!(&run(&pieces), &seen);
+        }
+
+        #[test]
+        fn garbage_never_panics_and_is_the_same_wherever_it_is_cut(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let whole = run(&[&bytes]);
+            let every_byte: Vec<&[u8]> = bytes.chunks(1).collect();
+            prop_assert_eq!(run(&every_byte), whole);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Promise: what is too much is refused at the door, with a counter that tells why.
+//!
+//! Method: small limits, and one more than each of them.
+
+mod rig;
+
+use gochat_core::{Config, RefusedBy};
+use rig::{Plain, Post, Told, config, on_each_driver};
+use std::sync::mpsc::channel;
+
+#[test]
+fn connections_over_the_cap_are_closed_at_once() {
+    let config = Config { connections_per_shard_max: 3, ..config() };
+    on_each_driver(&config, |server| {
+        let clients: Vec<_> = (0..3).map(|key| server.join_plain(key, &[])).collect();
+        let mut refused = Plain { stream: server.connect() };
+        assert_eq!(refused.rest(), b"");
+        assert_eq!(server.sum(|stats| stats.refused_cap), 1);
+        drop(clients);
+        server.until(|stats| stats.ws_connections, 0);
+        server.join_plain(9, &[]);
+    });
+}
+
+#[test]
+fn handshakes_in_flight_are_bounded() {
+    let config = Config { http_connections_per_shard_max: 2, ..config() };
+    on_each_driver(&config, |server| {
+        let waiting: Vec<_> = (0..2).map(|_| server.connect()).collect();
+        server.until(|stats| stats.http_connections, 2);
+        let mut refused = Plain { stream: server.connect() };
+        assert!(refused.head().starts_with("HTTP/1.1 503 "));
+        assert_eq!(server.sum(|stats| stats.refused_handshakes), 1);
+        drop(waiting);
+        server.until(|stats| stats.http_connections, 0);
+        server.join_plain(9, &[]);
+    });
+}
+
+#[test]
+fn a_full_mailbox_refuses_and_reserved_mail_passes() {
+    let config = Config { mailbox_max_count: 2, ..config() };
+    on_each_driver(&config, |server| {
+        let (release, released) = channel();
+        let mailboxes = server.mailboxes();
+        let mailbox = mailboxes.shard(0);
+        mailbox.post(Post::Hold(released), 1).expect("room");
+        while mailbox.depth() > 0 {
+            std::thread::yield_now();
+        }
+        mailbox.post(Post::Number(1), 1).expect("room");
+        mailbox.post(Post::Number(2), 1).expect("room");
+        let refused = mailbox.post(Post::Number(3), 1).expect_err("full");
+        assert_eq!(refused.refused_by, RefusedBy::Full);
+        mailbox.post_reserved(Post::Number(4));
+        drop(release);
+        for number in [1, 2, 4] {
+            assert_eq!(server.told(), Told::Mail(number));
+        }
+        drop(server);
+        let refused = mailbox.post(Post::Number(5), 1).expect_err("ended");
+        assert_eq!(refused.refused_by, RefusedBy::Closed);
+    });
+}

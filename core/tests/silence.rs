@@ -1,0 +1,46 @@
+//! Promise: a peer that has gone silently is found and let go; one that answers pings stays.
+//!
+//! Method: short intervals, a client that answers pings and one that does not.
+
+mod rig;
+
+use gochat_core::{CloseReason, Config};
+use rig::{Told, config, frame, on_each_driver};
+
+#[test]
+fn who_answers_pings_stays_and_who_does_not_goes() {
+    let config = Config { ping_interval_ms: 20, pong_deadline_ms: 200, ..config() };
+    on_each_driver(&config, |server| {
+        let mut lively = server.join_plain(1, &[]);
+        let dead = server.join_plain(2, &[]);
+        for _ in 0..2 {
+            assert!(matches!(server.told(), Told::Open { .. }));
+        }
+        while server.sum(|stats| stats.closed_by(CloseReason::Idle)) == 0 {
+            assert_eq!(lively.frame(), (0x89, Vec::new()));
+            lively.send(&frame(0x8a, b""));
+        }
+        let Told::Close { key, reason, .. } = server.told() else { panic!("a close") };
+        assert_eq!((key, reason), (2, CloseReason::Idle));
+        assert_eq!(server.sum(|stats| stats.ws_connections), 1);
+        drop(dead);
+    });
+}
+
+#[test]
+fn timers_of_the_app_fire() {
+    on_each_driver(&config(), |server| {
+        let mut client = server.join_plain(1, &frame(0x81, b"timer 42"));
+        assert_eq!(server.told(), Told::Open { shard: 0, key: 1 });
+        assert_eq!(server.told(), Told::Timer(42));
+        server.until(|stats| stats.timers_set, 0);
+        client.send(&frame(0x88, &[]));
+    });
+    let none = Config { app_timers_max: 0, ..config() };
+    on_each_driver(&none, |server| {
+        // The app asserts that its timer is taken: here it panics, which closes the connection.
+        let mut client = server.join_plain(1, &frame(0x81, b"timer 42"));
+        assert_eq!(client.close_code(), 1011);
+        assert_eq!(server.sum(|stats| stats.timers_refused), 1);
+    });
+}
