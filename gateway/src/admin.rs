@@ -1,0 +1,305 @@
+//! What is counted, and how it reaches /metrics.
+//!
+//! Shards count in plain numbers. A task asks them for copies now and then, and a scrape reads the last copies, so that
+//! it never waits for a shard.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use gochat_core::{Engine, Mailboxes, ShardStats};
+use gochat_infra::{errors::Code, telemetry::Metrics};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        gauge::ConstGauge,
+    },
+};
+use tokio::sync::oneshot;
+
+use crate::{
+    mail::Mail,
+    shard::{Closed, Shard},
+};
+
+/// One shard's numbers. Only `pending` is a gauge.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counters {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) frames: u64,
+    pub(crate) sends: u64,
+    pub(crate) pending: u64,
+    pub(crate) acks_accepted: u64,
+    pub(crate) acks_final: u64,
+    pub(crate) acks_stale: u64,
+    pub(crate) delivered: u64,
+    pub(crate) resyncs: u64,
+    pub(crate) presence_dropped: u64,
+    pub(crate) answers_5xx: u64,
+    pub(crate) retries: ByCode,
+    pub(crate) rejects: ByCode,
+    pub(crate) frame_errors: ByCode,
+    pub(crate) request_errors: ByCode,
+    pub(crate) closes: ByFarewell,
+}
+
+/// A number for each code of the error table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ByCode([u64; Code::ALL.len()]);
+
+impl ByCode {
+    pub(crate) fn count(&mut self, code: Code) {
+        if let Some(at) = Code::ALL.iter().position(|known| *known == code) {
+            self.0[at] += 1;
+        }
+    }
+}
+
+/// A number for each reason of the gateway to close a connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ByFarewell([u64; Closed::NAMES.len()]);
+
+impl ByFarewell {
+    pub(crate) fn count(&mut self, why: Closed) {
+        self.0[why as usize] += 1;
+    }
+}
+
+/// Numbers of the threads beside the shards.
+#[derive(Debug, Default)]
+pub(crate) struct SideCounters {
+    pub(crate) downstream_records: Counter,
+    pub(crate) downstream_foreign: Counter,
+    pub(crate) downstream_unreadable: Counter,
+    pub(crate) downstream_dropped: Counter,
+    pub(crate) downstream_lost: Counter,
+    pub(crate) session_report_failures: Counter,
+}
+
+/// The last copies of all shards' numbers.
+#[derive(Debug, Default)]
+struct Copies {
+    counters: Vec<Counters>,
+    stats: Vec<ShardStats>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Shown(Arc<Mutex<Copies>>);
+
+/// Registers everything, and returns the task that keeps it up to date.
+pub(crate) fn publish(
+    metrics: &Metrics,
+    side: &SideCounters,
+    engine: Arc<Engine<Shard>>,
+    mailboxes: Mailboxes<Mail>,
+    interval_ms: u64,
+) -> impl Future<Output = ()> + Send + use<> {
+    let shown = Shown::default();
+    metrics.with("gateway", |registry| {
+        registry.register(
+            "downstream_records",
+            "Records read from the downstream",
+            side.downstream_records.clone(),
+        );
+        registry.register(
+            "downstream_foreign",
+            "Records for another instance",
+            side.downstream_foreign.clone(),
+        );
+        registry.register("downstream_unreadable", "Unreadable records", side.downstream_unreadable.clone());
+        let help = "Items not delivered because a shard's mailbox stayed full";
+        registry.register("downstream_dropped", help, side.downstream_dropped.clone());
+        registry.register(
+            "downstream_lost",
+            "Records lost before they were read",
+            side.downstream_lost.clone(),
+        );
+        let help = "Session reports that failed";
+        registry.register("session_report_failures", help, side.session_report_failures.clone());
+        registry.register_collector(Box::new(shown.clone()));
+    });
+    keep_up_to_date(shown, engine, mailboxes, Duration::from_millis(interval_ms))
+}
+
+async fn keep_up_to_date(
+    shown: Shown,
+    engine: Arc<Engine<Shard>>,
+    mailboxes: Mailboxes<Mail>,
+    interval: Duration,
+) {
+    loop {
+        let asked = Arc::clone(&engine);
+        let stats = tokio::task::spawn_blocking(move || asked.stats()).await.unwrap_or_default();
+        let counters = sample(&mailboxes, interval).await;
+        shown.renew(counters, stats, mailboxes.len());
+        tokio::time::sleep(interval).await;
+    }
+}
+
+async fn sample(mailboxes: &Mailboxes<Mail>, patience: Duration) -> Vec<Counters> {
+    let mut counters = Vec::with_capacity(mailboxes.len());
+    for shard in 0..mailboxes.len() {
+        let (to, answer) = oneshot::channel();
+        if mailboxes.shard(shard).post(Mail::Sample(to), 64).is_ok()
+            && let Ok(Ok(sampled)) = tokio::time::timeout(patience, answer).await
+        {
+            counters.push(sampled);
+        }
+    }
+    counters
+}
+
+impl Shown {
+    /// When a shard was too busy to answer, the numbers of the last time stay.
+    fn renew(&self, counters: Vec<Counters>, stats: Vec<ShardStats>, shards: usize) {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counters.len() == shards {
+            copies.counters = counters;
+        }
+        if stats.len() == shards {
+            copies.stats = stats;
+        }
+    }
+}
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own(&mut encoder, &copies.counters)?;
+        engine(&mut encoder, &copies.stats)
+    }
+}
+
+type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
+type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
+
+fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
+    let counters: [Number<Counters>; 11] = [
+        ("connections_opened", "Connections that came home", |c| c.opened),
+        ("connections_closed", "Connections that ended", |c| c.closed),
+        ("frames", "Frames received", |c| c.frames),
+        ("sends", "Messages given to the queue", |c| c.sends),
+        ("acks_accepted", "Sends answered accepted", |c| c.acks_accepted),
+        ("acks_final", "Sends answered stored or rejected by the pipeline", |c| c.acks_final),
+        ("acks_stale", "Final answers whose sender had gone", |c| c.acks_stale),
+        ("delivered", "Frames queued for receivers", |c| c.delivered),
+        ("resyncs", "Resync frames sent", |c| c.resyncs),
+        ("presence_dropped", "Session reports dropped", |c| c.presence_dropped),
+        ("answers_5xx", "HTTP answers that blame the server", |c| c.answers_5xx),
+    ];
+    for (name, help, number) in counters {
+        counter(encoder, name, help, shards.iter().map(number).sum())?;
+    }
+    gauge(encoder, "sends_pending", "Sends not confirmed yet", shards.iter().map(|c| c.pending).sum())?;
+    let by_code: [ByCodeNumbers; 4] = [
+        ("retries", "Sends answered retry", |c| &c.retries),
+        ("rejects", "Sends rejected by the gateway", |c| &c.rejects),
+        ("frame_errors", "Frames answered with an error", |c| &c.frame_errors),
+        ("request_errors", "Requests refused by the gateway", |c| &c.request_errors),
+    ];
+    for (name, help, numbers) in by_code {
+        let sums = Code::ALL.iter().enumerate().map(|(at, code)| {
+            (code.name(), shards.iter().map(|counters| numbers(counters).0[at]).sum::<u64>())
+        });
+        family(encoder, name, help, "code", sums.filter(|(_, sum)| *sum > 0))?;
+    }
+    let reasons = Closed::NAMES.iter().enumerate();
+    let sums = reasons.map(|(at, name)| (*name, shards.iter().map(|c| c.closes.0[at]).sum::<u64>()));
+    family(encoder, "closes", "Connections closed by the gateway", "reason", sums)
+}
+
+fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
+    let counters: [Number<ShardStats>; 24] = [
+        ("edge_accepted", "Sockets accepted", |s| s.accepted),
+        ("edge_accept_backoffs", "Pauses of accepting", |s| s.accept_backoffs),
+        ("edge_accept_errors", "Errors of accept", |s| s.accept_errors),
+        ("edge_handed_over", "Connections sent to their home shard", |s| s.handed_over),
+        ("edge_requests", "HTTP requests", |s| s.requests),
+        ("edge_requests_refused", "HTTP requests refused by the engine", |s| s.requests_refused),
+        ("edge_requests_unanswered", "HTTP requests answered 504", |s| s.requests_unanswered),
+        ("edge_http_timeouts", "HTTP connections closed for a deadline", |s| s.http_timeouts),
+        ("edge_answers_late", "Answers for requests that were gone", |s| s.answers_late),
+        ("edge_upgrades", "Upgrades", |s| s.upgrades),
+        ("edge_in_bytes", "Bytes received", |s| s.bytes_in),
+        ("edge_out_bytes", "Bytes sent", |s| s.bytes_out),
+        ("edge_reads", "Reads that returned bytes", |s| s.reads),
+        ("edge_writes", "Writes", |s| s.writes),
+        ("edge_writes_blocked", "Writes not taken whole", |s| s.writes_blocked),
+        ("edge_messages_in", "WebSocket messages received", |s| s.messages_in),
+        ("edge_frames_out", "WebSocket frames queued", |s| s.frames_out),
+        ("edge_frames_dropped", "Droppable frames dropped", |s| s.frames_dropped),
+        ("edge_frames_discarded", "Frames queued when their connection ended", |s| s.frames_discarded),
+        ("edge_pings", "Pings sent", |s| s.pings),
+        ("edge_input_over_budget", "Input that did not fit the budget", |s| s.input_over_budget),
+        ("edge_forced_closes", "Sockets closed without a handshake", |s| s.forced_closes),
+        ("edge_mails", "Mails handled", |s| s.mails),
+        ("edge_panics", "Panics caught", |s| s.panics),
+    ];
+    for (name, help, number) in counters {
+        counter(encoder, name, help, shards.iter().map(number).sum())?;
+    }
+    let gauges: [Number<ShardStats>; 7] = [
+        ("edge_http_connections", "Connections that are not upgraded", |s| s.http_connections),
+        ("edge_ws_connections", "WebSocket connections", |s| s.ws_connections),
+        ("edge_users", "Users with a connection", |s| s.keys),
+        ("edge_outbox_bytes", "Bytes queued for sending", |s| s.outbox_bytes),
+        ("edge_input_bytes", "Bytes of incomplete input", |s| s.input_bytes),
+        ("edge_mailbox_depth", "Mails that wait", |s| s.mailbox_depth),
+        ("edge_timers", "Timers set", |s| s.timers_set),
+    ];
+    for (name, help, number) in gauges {
+        gauge(encoder, name, help, shards.iter().map(number).sum())?;
+    }
+    reasons(encoder, "edge_closes", "Ended WebSocket connections", shards, |s| s.closes().collect())?;
+    reasons(encoder, "edge_refusals", "Connections refused", shards, |s| s.refusals().collect())
+}
+
+/// Sums numbers that each shard gives by reason, in the same order.
+fn reasons(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    shards: &[ShardStats],
+    of: impl Fn(&ShardStats) -> Vec<(&'static str, u64)>,
+) -> fmt::Result {
+    let mut sums: Vec<(&'static str, u64)> = Vec::new();
+    for shard in shards {
+        for (at, (reason, number)) in of(shard).into_iter().enumerate() {
+            match sums.get_mut(at) {
+                Some(sum) => sum.1 += number,
+                None => sums.push((reason, number)),
+            }
+        }
+    }
+    family(encoder, name, help, "reason", sums.into_iter())
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let value = ConstCounter::new(value);
+    value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let value = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
+}
+
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let mut family: MetricEncoder<'_> = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, number) in values {
+        ConstCounter::new(number).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,488 @@
+//! Every bound of the gateway. What the connection engine bounds stands under `edge`, with core's names and
+//! defaults.
+
+use std::net::SocketAddr;
+
+use gochat_core::{Config as Edge, Driver};
+use serde::Deserialize;
+
+/// Settings of a gateway.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayConfig {
+    /// Where clients connect. Default 127.0.0.1:8080; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Threads that own connections. Default 0: one less than the machine has cores, and at least one.
+    pub shards: usize,
+    /// How sockets are driven: `auto`, `uring` or `epoll`. Default `auto`.
+    #[serde(with = "DriverDef")]
+    pub driver: Driver,
+    /// Limits of HTTP, WebSocket, buffers and mailboxes.
+    #[serde(with = "EdgeDef")]
+    pub edge: Edge,
+    /// Who may connect.
+    pub auth: AuthConfig,
+    /// Messages on their way in.
+    pub upstream: UpstreamConfig,
+    /// What a connection may ask for.
+    pub requests: RequestConfig,
+    /// REST.
+    pub rest: RestLimits,
+    /// Calls to logic.
+    pub side: SideConfig,
+    /// Reports of who is connected.
+    pub presence: PresenceConfig,
+    /// Messages on their way out.
+    pub downstream: DownstreamConfig,
+    /// The end.
+    pub drain: DrainConfig,
+    /// How often counters are collected from the shards for /metrics. Default 2,000 ms.
+    pub stats_interval_ms: u64,
+}
+
+/// Who may connect, and how.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// Accept `/ws?token=`. Default no: URLs end up in logs.
+    pub allow_query_token: bool,
+    /// Origins, such as `https://chat.example`, whose pages may open a connection besides those of the same
+    /// host. Default none.
+    pub allowed_origins: Vec<String>,
+    /// How long a connection outlives its access token. Default 60,000 ms; then it is closed with 4401.
+    pub token_grace_ms: u64,
+}
+
+/// Bounds of messages on their way in.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamConfig {
+    /// Longest content of a message. Default 8,192 bytes; a longer one is rejected with 1011.
+    pub content_max_bytes: usize,
+    /// Sends of one connection that the queue has not confirmed. Default 64; more are answered `retry`.
+    pub in_flight_per_connection_max: u32,
+    /// The same for a shard. Default 16,384.
+    pub in_flight_per_shard_max: usize,
+    /// Conversations of one connection in which a refused send may wait to return. Default 64; more close the
+    /// connection with 1013, since its order could no longer be kept.
+    pub refused_conversations_max: usize,
+    /// When a client should try again after `retry`. Default 500 ms.
+    pub retry_after_ms: u64,
+}
+
+/// Bounds of what one connection may ask for by frames.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestConfig {
+    /// `heads`, `sync` and `mark-read` of one connection without an answer yet. Default 4; more are refused with
+    /// 1012.
+    pub in_flight_per_connection_max: u32,
+    /// Unreadable frames in a row after which the connection is closed with 1008. Default 10.
+    pub malformed_in_a_row_max: u32,
+    /// Conversations that one `heads` may name. Default 2,000; more are refused with 1011.
+    pub heads_max: usize,
+    /// Pages that follow the answer to one `heads`. Default 20; the client syncs the rest.
+    pub heads_pages_max: usize,
+    /// Bytes of all frames of the answer to one `heads`. Default 96 KiB; when full, no more pages follow.
+    pub heads_answer_max_bytes: usize,
+    /// Messages of a page when the client names no limit. Default 50.
+    pub page_default: u32,
+    /// Most messages of a page. Default 100; a larger limit is lowered to it.
+    pub page_max: u32,
+    /// Bytes of one page. Default 48 KiB; a fuller page is cut after the message that reached it, and says
+    /// `hasMore`.
+    pub page_max_bytes: usize,
+    /// How often clients should compare heads, told in `hello`. Default 300,000 ms.
+    pub heads_interval_ms: u64,
+    /// When heads are compared once more after a connection's session was written. Default 3,000 ms: longer
+    /// than a router keeps a route.
+    pub recheck_after_ms: u64,
+    /// Connections of a shard whose heads are kept for that comparison. Default 10,000; when full, the client is
+    /// sent `resync` instead.
+    pub rechecks_per_shard_max: usize,
+}
+
+/// Bounds of REST requests.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RestLimits {
+    /// Entries of a page when the request names no limit. Default 50.
+    pub page_default: u32,
+    /// Most entries of a page. Default 200; a larger limit is lowered to it.
+    pub page_max: u32,
+    /// Users that one request may ask the profiles of. Default 100; more are refused with 1011.
+    pub profiles_max: u32,
+    /// Users that one request may add to a group. Default 1,000; more are refused with 1011.
+    pub member_ids_max: u32,
+}
+
+/// Bounds of calls to logic. Each lane has its own; when a lane is full its requests are answered 1013.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SideConfig {
+    /// Calls in flight that hash a password: register, login, password. Default 32.
+    pub auth_calls_max: usize,
+    /// Such requests that wait. Default 256.
+    pub auth_queue_max: usize,
+    /// All other calls in flight. Default 256.
+    pub data_calls_max: usize,
+    /// Such requests that wait. Default 4,096.
+    pub data_queue_max: usize,
+    /// When a client should try again after 1013. Default 1,000 ms.
+    pub retry_after_ms: u64,
+}
+
+/// Bounds of session reports.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PresenceConfig {
+    /// Reports that wait. Default 65,536. When full, a new connection is closed with 1013, the report of an end
+    /// or of life is dropped and counted: such a session ends by its time to live.
+    pub queue_max: usize,
+    /// Reports in one call. Default 500.
+    pub batch_max: usize,
+    /// How often a session is reported as alive. Default 600,000 ms.
+    pub refresh_ms: u64,
+    /// How long a session lives after its last report. Default 1,800,000 ms.
+    pub ttl_ms: u64,
+    /// Pause after a failed report, doubled up to `retry_max_ms`. Default 100 ms.
+    pub retry_min_ms: u64,
+    /// Longest pause after a failed report. Default 5,000 ms.
+    pub retry_max_ms: u64,
+}
+
+/// Bounds of messages on their way out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DownstreamConfig {
+    /// How long a full mailbox of a shard holds up the others. Default 100 ms; then the batch is dropped for this
+    /// shard, counted, and its users are sent `resync`.
+    pub post_wait_ms: u64,
+    /// Users of one shard remembered for that `resync`. Default 10,000; above it all of the shard are.
+    pub marked_users_max: usize,
+    /// Time over which `resync` is spread. Default 5,000 ms.
+    pub resync_spread_ms: u64,
+    /// How often a `resync` that found the mailbox full is tried again. Default 250 ms.
+    pub resync_retry_ms: u64,
+}
+
+/// Deadlines of the end; the engine's own stand under `edge`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainConfig {
+    /// How long to wait for the queue to confirm what was sent. Default 5,000 ms; what is left is unanswered, and
+    /// clients send it again.
+    pub acks_deadline_ms: u64,
+    /// How long to wait until the ends of all sessions are reported. Default 3,000 ms; what is left ends by its
+    /// time to live.
+    pub sessions_deadline_ms: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        GatewayConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            shards: 0,
+            driver: Driver::Auto,
+            edge: Edge::default(),
+            auth: AuthConfig::default(),
+            upstream: UpstreamConfig::default(),
+            requests: RequestConfig::default(),
+            rest: RestLimits::default(),
+            side: SideConfig::default(),
+            presence: PresenceConfig::default(),
+            downstream: DownstreamConfig::default(),
+            drain: DrainConfig::default(),
+            stats_interval_ms: 2_000,
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        AuthConfig { allow_query_token: false, allowed_origins: Vec::new(), token_grace_ms: 60_000 }
+    }
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        UpstreamConfig {
+            content_max_bytes: 8192,
+            in_flight_per_connection_max: 64,
+            in_flight_per_shard_max: 16_384,
+            refused_conversations_max: 64,
+            retry_after_ms: 500,
+        }
+    }
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        RequestConfig {
+            in_flight_per_connection_max: 4,
+            malformed_in_a_row_max: 10,
+            heads_max: 2_000,
+            heads_pages_max: 20,
+            heads_answer_max_bytes: 96 * 1024,
+            page_default: 50,
+            page_max: 100,
+            page_max_bytes: 48 * 1024,
+            heads_interval_ms: 300_000,
+            recheck_after_ms: 3_000,
+            rechecks_per_shard_max: 10_000,
+        }
+    }
+}
+
+impl Default for RestLimits {
+    fn default() -> Self {
+        RestLimits { page_default: 50, page_max: 200, profiles_max: 100, member_ids_max: 1_000 }
+    }
+}
+
+impl Default for SideConfig {
+    fn default() -> Self {
+        SideConfig {
+            auth_calls_max: 32,
+            auth_queue_max: 256,
+            data_calls_max: 256,
+            data_queue_max: 4_096,
+            retry_after_ms: 1_000,
+        }
+    }
+}
+
+impl Default for PresenceConfig {
+    fn default() -> Self {
+        PresenceConfig {
+            queue_max: 65_536,
+            batch_max: 500,
+            refresh_ms: 600_000,
+            ttl_ms: 1_800_000,
+            retry_min_ms: 100,
+            retry_max_ms: 5_000,
+        }
+    }
+}
+
+impl Default for DownstreamConfig {
+    fn default() -> Self {
+        DownstreamConfig {
+            post_wait_ms: 100,
+            marked_users_max: 10_000,
+            resync_spread_ms: 5_000,
+            resync_retry_ms: 250,
+        }
+    }
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        DrainConfig { acks_deadline_ms: 5_000, sessions_deadline_ms: 3_000 }
+    }
+}
+
+/// A setting that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} must be {must}")]
+pub struct InvalidConfig {
+    /// The key, below the gateway's section.
+    pub key: String,
+    /// What it has to be.
+    pub must: String,
+}
+
+impl GatewayConfig {
+    /// Checks every field on its own, then those that depend on each other.
+    ///
+    /// # Errors
+    /// The first wrong key, and what it must be.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        const DAY_MS: u64 = 24 * 3_600_000;
+        let (up, req, side) = (&self.upstream, &self.requests, &self.side);
+        let (alive, down, end) = (&self.presence, &self.downstream, &self.drain);
+        let bounds: &[(&str, u64, u64, u64)] = &[
+            ("auth.token_grace_ms", self.auth.token_grace_ms, 0, DAY_MS),
+            ("upstream.content_max_bytes", up.content_max_bytes as u64, 1, 1 << 20),
+            ("upstream.in_flight_per_connection_max", up.in_flight_per_connection_max.into(), 1, 1 << 20),
+            ("upstream.in_flight_per_shard_max", up.in_flight_per_shard_max as u64, 1, 1 << 24),
+            ("upstream.refused_conversations_max", up.refused_conversations_max as u64, 1, 1 << 16),
+            ("upstream.retry_after_ms", up.retry_after_ms, 1, DAY_MS),
+            ("requests.in_flight_per_connection_max", req.in_flight_per_connection_max.into(), 1, 1 << 16),
+            ("requests.malformed_in_a_row_max", req.malformed_in_a_row_max.into(), 1, 1 << 16),
+            ("requests.heads_max", req.heads_max as u64, 1, 1 << 20),
+            ("requests.heads_pages_max", req.heads_pages_max as u64, 0, 1 << 16),
+            ("requests.heads_answer_max_bytes", req.heads_answer_max_bytes as u64, 1024, 1 << 30),
+            ("requests.page_max", req.page_max.into(), 1, 1000),
+            ("requests.page_default", req.page_default.into(), 1, req.page_max.into()),
+            ("requests.page_max_bytes", req.page_max_bytes as u64, 1024, 1 << 30),
+            ("requests.heads_interval_ms", req.heads_interval_ms, 1_000, DAY_MS),
+            ("requests.recheck_after_ms", req.recheck_after_ms, 1, DAY_MS),
+            ("requests.rechecks_per_shard_max", req.rechecks_per_shard_max as u64, 0, 1 << 24),
+            ("rest.page_max", self.rest.page_max.into(), 1, 1000),
+            ("rest.page_default", self.rest.page_default.into(), 1, self.rest.page_max.into()),
+            ("rest.profiles_max", self.rest.profiles_max.into(), 1, 100),
+            ("rest.member_ids_max", self.rest.member_ids_max.into(), 1, 1 << 16),
+            ("side.auth_calls_max", side.auth_calls_max as u64, 1, 1 << 16),
+            ("side.auth_queue_max", side.auth_queue_max as u64, 1, 1 << 20),
+            ("side.data_calls_max", side.data_calls_max as u64, 1, 1 << 16),
+            ("side.data_queue_max", side.data_queue_max as u64, 1, 1 << 20),
+            ("side.retry_after_ms", side.retry_after_ms, 1, DAY_MS),
+            ("presence.queue_max", alive.queue_max as u64, 1, 1 << 24),
+            ("presence.batch_max", alive.batch_max as u64, 1, 10_000),
+            ("presence.refresh_ms", alive.refresh_ms, 1_000, DAY_MS),
+            ("presence.ttl_ms", alive.ttl_ms, alive.refresh_ms, 7 * DAY_MS),
+            ("presence.retry_min_ms", alive.retry_min_ms, 1, DAY_MS),
+            ("presence.retry_max_ms", alive.retry_max_ms, alive.retry_min_ms, DAY_MS),
+            ("downstream.post_wait_ms", down.post_wait_ms, 0, 10_000),
+            ("downstream.marked_users_max", down.marked_users_max as u64, 0, 1 << 24),
+            ("downstream.resync_spread_ms", down.resync_spread_ms, 0, DAY_MS),
+            ("downstream.resync_retry_ms", down.resync_retry_ms, 1, DAY_MS),
+            ("drain.acks_deadline_ms", end.acks_deadline_ms, 0, DAY_MS),
+            ("drain.sessions_deadline_ms", end.sessions_deadline_ms, 0, DAY_MS),
+            ("stats_interval_ms", self.stats_interval_ms, 100, DAY_MS),
+        ];
+        for &(key, value, low, high) in bounds {
+            if !(low..=high).contains(&value) {
+                let must = format!("between {low} and {high}, not {value}");
+                return Err(InvalidConfig { key: key.to_owned(), must });
+            }
+        }
+        self.check_sizes()?;
+        self.edge_in_use(1)
+            .validate()
+            .map_err(|error| InvalidConfig { key: format!("edge.{}", error.field), must: error.must })
+    }
+
+    /// What one client can cause to be queued for himself must fit his outbox, and what he may send must fit a
+    /// frame.
+    fn check_sizes(&self) -> Result<(), InvalidConfig> {
+        let others = self.requests.in_flight_per_connection_max.saturating_sub(1) as usize;
+        let answers = self.requests.heads_answer_max_bytes + others * self.requests.page_max_bytes;
+        if answers > self.edge.outbox_connection_max_bytes {
+            return Err(InvalidConfig {
+                key: "edge.outbox_connection_max_bytes".to_owned(),
+                must: format!("at least {answers}, the answers that one connection may have in flight"),
+            });
+        }
+        // The worst escape takes six bytes for one.
+        let frame = self.upstream.content_max_bytes * 6 + 1024;
+        if frame > self.edge.message_max_bytes || frame > self.edge.frame_max_bytes {
+            return Err(InvalidConfig {
+                key: "edge.message_max_bytes".to_owned(),
+                must: format!(
+                    "at least {frame}, as edge.frame_max_bytes, or the longest message doesn't fit"
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// The engine's settings with the shards to start.
+    pub(crate) fn edge_in_use(&self, shards: usize) -> Edge {
+        Edge { listen: self.listen, driver: self.driver, shards, ..self.edge.clone() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(remote = "Driver", rename_all = "lowercase")]
+enum DriverDef {
+    Auto,
+    Uring,
+    Epoll,
+}
+
+/// Mirrors core's plain struct: core has no serde. The three fields left out stand one level up.
+#[derive(Deserialize)]
+#[serde(remote = "Edge", deny_unknown_fields, default = "Edge::default")]
+struct EdgeDef {
+    #[serde(skip)]
+    listen: SocketAddr,
+    #[serde(skip)]
+    shards: usize,
+    #[serde(skip)]
+    driver: Driver,
+    pin_threads: bool,
+    listen_backlog: u32,
+    connections_per_shard_max: usize,
+    http_connections_per_shard_max: usize,
+    accept_batch: usize,
+    accept_backoff_ms: u64,
+    head_max_bytes: usize,
+    headers_max: usize,
+    target_max_bytes: usize,
+    body_max_bytes: usize,
+    head_deadline_ms: u64,
+    body_deadline_ms: u64,
+    keep_alive_idle_ms: u64,
+    request_deadline_ms: u64,
+    frame_max_bytes: usize,
+    message_max_bytes: usize,
+    ping_interval_ms: u64,
+    pong_deadline_ms: u64,
+    close_deadline_ms: u64,
+    write_deadline_ms: u64,
+    outbox_connection_max_bytes: usize,
+    outbox_shard_max_bytes: usize,
+    input_shard_max_bytes: usize,
+    receive_buffer_bytes: usize,
+    write_buffer_bytes: usize,
+    free_buffers_max: usize,
+    free_buffer_max_bytes: usize,
+    mailbox_max_count: usize,
+    mailbox_max_bytes: usize,
+    handoffs_max: usize,
+    app_timers_max: usize,
+    tick_ms: u64,
+    drain_grace_ms: u64,
+    drain_spread_ms: u64,
+    drain_deadline_ms: u64,
+    driver_entries: u32,
+    uring_completion_entries: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        GatewayConfig::default().validate().expect("the defaults");
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_only() {
+        let text = r#"{"listen":"127.0.0.1:0","driver":"epoll","edge":{"tick_ms":20},"upstream":{"retry_after_ms":7}}"#;
+        let config: GatewayConfig = serde_json::from_str(text).expect("known keys");
+        assert_eq!(
+            (config.driver, config.edge.tick_ms, config.upstream.retry_after_ms),
+            (Driver::Epoll, 20, 7)
+        );
+        assert_eq!(config.edge.ping_interval_ms, Edge::default().ping_interval_ms);
+        assert_eq!(config.edge_in_use(3).listen, config.listen);
+        assert_eq!(config.edge_in_use(3).shards, 3);
+    }
+
+    #[test]
+    fn unknown_and_wrong_keys_are_named() {
+        for (text, word) in [
+            (r#"{"edge":{"listen":"127.0.0.1:0"}}"#, "listen"),
+            (r#"{"edge":{"ping_interval":1}}"#, "ping_interval"),
+            (r#"{"upstream":{"retry_ms":1}}"#, "retry_ms"),
+        ] {
+            let error = serde_json::from_str::<GatewayConfig>(text).expect_err(text).to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let check = |change: fn(&mut GatewayConfig), key: &str| {
+            let mut config = GatewayConfig::default();
+            change(&mut config);
+            assert_eq!(config.validate().expect_err(key).key, key);
+        };
+        check(|c| c.upstream.in_flight_per_shard_max = 0, "upstream.in_flight_per_shard_max");
+        check(|c| c.requests.page_default = 101, "requests.page_default");
+        check(|c| c.presence.ttl_ms = 1, "presence.ttl_ms");
+        check(|c| c.edge.tick_ms = 0, "edge.tick_ms");
+        check(|c| c.edge.outbox_connection_max_bytes = 65_536, "edge.outbox_connection_max_bytes");
+        check(|c| c.upstream.content_max_bytes = 65_536, "edge.message_max_bytes");
+    }
+}

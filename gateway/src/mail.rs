@@ -1,0 +1,30 @@
+//! What other threads post to a shard.
+
+use gochat_core::{ConnId, RequestId, Response};
+use gochat_proto::common::v1::Head;
+use tokio::sync::oneshot;
+
+use crate::{admin::Counters, downstream::split::Item, side::calls::Answer, upstream::pending::Ticket};
+
+pub(crate) enum Mail {
+    /// The queue has a message, or has refused it.
+    Confirmed { ticket: Ticket, kept: bool },
+    /// The answer to an HTTP request.
+    Respond { id: RequestId, response: Response },
+    /// The answer to a request frame.
+    Answered { conn: ConnId, answer: Answer },
+    /// The connection's session is written.
+    Bound { conn: ConnId },
+    /// The connection's session will not be written.
+    NotBound { conn: ConnId },
+    /// Heads were compared once more; None: that failed.
+    Rechecked { conn: ConnId, user_id: u64, changed: Option<Vec<Head>> },
+    /// What goes out to connections of this shard.
+    Downstream(Vec<Item>),
+    /// The store's epoch is known.
+    Epoch(u64),
+    /// The gateway wants to know what was counted.
+    Sample(oneshot::Sender<Counters>),
+    /// No more sends; tell when the queue has answered for all of them.
+    Drain(oneshot::Sender<()>),
+}

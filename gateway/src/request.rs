@@ -1,0 +1,102 @@
+//! An HTTP request on its shard: route, caller, and then the page, an upgrade, or work for the side.
+
+use gochat_core::{Cx, Outcome, Request, RequestId, Response, Upgrade};
+use gochat_infra::errors::{Code, Error};
+
+use crate::{
+    auth,
+    mail::Mail,
+    rest::{self, Call, Work},
+    routes::{self, Found, Handler, Lane},
+    session::Session,
+    shard::Shard,
+    web,
+};
+
+impl Shard {
+    pub(crate) fn request(
+        &mut self,
+        cx: &mut Cx<'_, Shard>,
+        request: &Request<'_>,
+        id: RequestId,
+    ) -> Outcome<Session> {
+        self.requests += 1;
+        let request_id = format!("{}-{:x}-{:x}", self.shared.short_instance(), cx.shard(), self.requests);
+        match self.route(cx, request, id, &request_id) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.counters.request_errors.count(error.code);
+                Outcome::Respond(rest::failure(&error, &request_id))
+            }
+        }
+    }
+
+    fn route(
+        &mut self,
+        cx: &mut Cx<'_, Shard>,
+        request: &Request<'_>,
+        id: RequestId,
+        request_id: &str,
+    ) -> Result<Outcome<Session>, Error> {
+        // The engine leaves out the body of an answer to HEAD.
+        let method = if request.method == "HEAD" { "GET" } else { request.method };
+        let (route, params) = match routes::find(method, request.path) {
+            Found::Route(route, params) => (route, params),
+            Found::OtherMethod(allow) => return Ok(Outcome::Respond(self.other_method(&allow, request_id))),
+            Found::Nothing => return Err(Error::new(Code::RouteNotFound, "there is nothing at this path")),
+        };
+        let now_unix_s = u64::try_from(cx.unix_ms() / 1000).unwrap_or(0);
+        let shared = &self.shared;
+        let call = Call { request, params, limits: &shared.config.rest };
+        match route.handler {
+            Handler::Page => web::serve(request, request_id).map(Outcome::Respond),
+            Handler::Socket => self.upgrade(request, now_unix_s).map(Outcome::Upgrade),
+            Handler::Public(handler) => {
+                let work = handler(&call)?;
+                self.hand_over(cx, route.lane, work, id, request_id)
+            }
+            Handler::User(handler) => {
+                let caller = auth::bearer(request, &shared.keys, now_unix_s)?;
+                let work = handler(&call, &caller)?;
+                self.hand_over(cx, route.lane, work, id, request_id)
+            }
+        }
+    }
+
+    fn other_method(&mut self, allow: &str, request_id: &str) -> Response {
+        let error = Error::new(Code::MethodNotAllowed, format!("this path knows only {allow}"));
+        self.counters.request_errors.count(error.code);
+        rest::failure(&error, request_id).header("Allow", allow)
+    }
+
+    fn hand_over(
+        &mut self,
+        cx: &Cx<'_, Shard>,
+        lane: Lane,
+        work: Work,
+        id: RequestId,
+        request_id: &str,
+    ) -> Result<Outcome<Session>, Error> {
+        let request_id = request_id.to_owned();
+        self.shared.side.run(lane, cx.shard(), move |clients| async move {
+            let response = rest::response(work(clients).await, &request_id);
+            Mail::Respond { id, response }
+        })?;
+        Ok(Outcome::Pending)
+    }
+
+    fn upgrade(&mut self, request: &Request<'_>, now_unix_s: u64) -> Result<Upgrade<Session>, Error> {
+        let shared = &self.shared;
+        let asked = auth::upgrade(request, &shared.upgrade_rules, &shared.keys, now_unix_s)?;
+        if self.draining || self.epoch.is_none() {
+            let message = "the server can't take connections now: try again in a moment";
+            let error = Error::new(Code::Unavailable, message);
+            return Err(error.retry_after_ms(shared.config.side.retry_after_ms));
+        }
+        let (claims, grace_ms) = (asked.claims, shared.config.auth.token_grace_ms);
+        let ends_unix_ms = claims.exp.saturating_mul(1000).saturating_add(grace_ms);
+        let ends_unix_ms = i64::try_from(ends_unix_ms).unwrap_or(i64::MAX);
+        let session = Session::new(claims.sub, &claims.device, ends_unix_ms);
+        Ok(Upgrade { key: claims.sub, session, protocol: asked.protocol })
+    }
+}

@@ -1,0 +1,72 @@
+//! What the gateway keeps for one connection. It travels with the socket from the shard that accepted it to the
+//! user's home shard.
+
+use gochat_proto::common::v1::Head;
+
+use crate::upstream::admit::{Refusals, Turn};
+
+/// State of an upgraded connection.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) user_id: u64,
+    pub(crate) device_id: Box<str>,
+    /// When the socket must close unless the client has reconnected with a new token; Unix milliseconds.
+    pub(crate) ends_unix_ms: i64,
+    /// When this connection's entry in the shard's agenda is due; 0: it has none.
+    pub(crate) due_ms: u64,
+    /// When the session is to be reported as alive again, by the shard's clock.
+    pub(crate) refresh_ms: u64,
+    /// When the session was known to be written, by the shard's clock.
+    pub(crate) bound_ms: Option<u64>,
+    /// When heads are to be compared once more, by the shard's clock; 0: not at all.
+    pub(crate) recheck_ms: u64,
+    /// A `heads` request that came before the session was written.
+    pub(crate) early_heads: Option<Box<HeadsRequest>>,
+    pub(crate) refusals: Option<Box<Refusals>>,
+    /// Sends so far; wraps.
+    pub(crate) sends: u32,
+    pub(crate) sends_in_flight: u32,
+    pub(crate) requests_in_flight: u32,
+    pub(crate) malformed_in_a_row: u32,
+}
+
+/// A `heads` frame that waits for its turn or its answer.
+#[derive(Debug)]
+pub(crate) struct HeadsRequest {
+    pub(crate) id: Option<Box<str>>,
+    pub(crate) known: Vec<Head>,
+    pub(crate) page_limit: Option<u32>,
+}
+
+impl Session {
+    pub(crate) fn new(user_id: u64, device_id: &str, ends_unix_ms: i64) -> Self {
+        Session {
+            user_id,
+            device_id: device_id.into(),
+            ends_unix_ms,
+            due_ms: 0,
+            refresh_ms: 0,
+            bound_ms: None,
+            recheck_ms: 0,
+            early_heads: None,
+            refusals: None,
+            sends: 0,
+            sends_in_flight: 0,
+            requests_in_flight: 0,
+            malformed_in_a_row: 0,
+        }
+    }
+
+    /// The first refused message of a conversation returned: those behind it may go again.
+    pub(crate) fn forgive(&mut self, turn: Turn, conversation_id: &str) {
+        if turn != Turn::Returned {
+            return;
+        }
+        if let Some(refusals) = &mut self.refusals {
+            refusals.clear(conversation_id.as_bytes());
+            if refusals.is_empty() {
+                self.refusals = None;
+            }
+        }
+    }
+}
