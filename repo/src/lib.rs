@@ -14,6 +14,8 @@ mod grpc;
 mod metrics;
 mod service;
 mod store;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 

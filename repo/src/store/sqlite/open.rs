@@ -135,3 +135,23 @@ async fn read_epoch(conn: &mut SqliteConnection) -> Result<u64> {
 fn cannot_open(file: &Path, reason: String) -> Error {
     Error::new(Code::Internal, format!("the data file {} can't be opened: {reason}", file.display()))
 }
+
+#[cfg(test)]
+impl SqliteStore {
+    pub(crate) fn faults(&self) -> &super::writer::faults::Faults {
+        &self.writer.faults
+    }
+
+    /// Marks the file as if a later program had brought it up to date.
+    pub(crate) async fn pretend_newer_schema(&self, file: &Path) {
+        let mut conn = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+             VALUES (9999, 'later', TRUE, x'00', 0)",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        sqlx::Connection::close(conn).await.unwrap();
+    }
+}
