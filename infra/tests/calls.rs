@@ -75,7 +75,7 @@ async fn a_call_ends_at_its_deadline() {
         let took = begun.elapsed().as_millis() as u64;
         assert!((expect_ms..=expect_ms + 1).contains(&took), "{took}");
     };
-    check(None, 400).await;
-    check(Some(100), 100).await;
-    check(Some(5000), 400).await;
+    Box::pin(check(None, 400)).await;
+    Box::pin(check(Some(100), 100)).await;
+    Box::pin(check(Some(5000), 400)).await;
 }

@@ -236,3 +236,34 @@ async fn a_full_queue_refuses_and_goes_on_when_there_is_room() {
     assert_eq!(read(&mut consumer, 11).await.len(), 11);
     assert_eq!(send(&producer, to(WORK, 0, "again")).unwrap().offset, 11);
 }
+
+/// What a sender does with an answer is its own affair.
+#[test]
+fn an_answer_that_panics_or_closes_the_queue_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let queue = open(dir.path());
+        let producer = queue.producer();
+        producer.send(to(WORK, 0, "a"), |_| panic!("as meant")).unwrap();
+        send(&producer, to(WORK, 0, "b")).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let last = producer.clone();
+        drop((queue, producer));
+        last.clone()
+            .send(to(WORK, 0, "c"), move |outcome| {
+                drop(last);
+                tell.send(outcome).unwrap();
+            })
+            .unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap().unwrap().offset, 2);
+    }
+    let begun = std::time::Instant::now();
+    let queue = loop {
+        // The log's thread may still hold the folder for a moment.
+        match gochat_infra::mq::Queue::open_embedded(config(dir.path())) {
+            Ok(queue) => break queue,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    assert_eq!(send(&queue.producer(), to(WORK, 0, "d")).unwrap().offset, 3);
+}

@@ -76,9 +76,9 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
         assert!(sent < 100_000);
     }
     let text = metrics.encode();
-    assert!(text.contains("mq_topic_refused{topic=\"work.a\"} 1"), "{text}");
-    assert!(text.contains("mq_refused_total{reason=\"backlog\"} 1"), "{text}");
-    assert!(text.contains(&format!("mq_lag_records{{group=\"logic\",topic=\"work.a\"}} {sent}")), "{text}");
+    assert!(text.contains("\nmq_topic_refused{topic=\"work.a\"} 1"), "{text}");
+    assert!(text.contains("\nmq_refused_total{reason=\"backlog\"} 1"), "{text}");
+    assert!(text.contains(&format!("\nmq_lag_records{{group=\"logic\",topic=\"work.a\"}} {sent}")), "{text}");
     // A topic that pins nothing is open, or whoever has to finish the work could not.
     assert!(sent > 400 || send(&producer, to(OTHER, 0, "x")).is_ok());
     read(&mut group, sent).await;

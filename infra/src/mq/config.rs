@@ -9,7 +9,8 @@ use serde::Deserialize;
 /// What is kept of a durable topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retention {
-    /// Everything that some group has not committed yet.
+    /// Everything that some group has not committed yet; with no group, everything: a topic that nobody
+    /// consumes fills up to `backlog_max_bytes` and is then refused.
     UntilConsumed,
     /// For people to look at: what is younger than `max_age_ms`, and of that the newest `max_bytes`. Both are
     /// kept to within one segment.

@@ -85,18 +85,18 @@ impl Collector for QueueCollector {
             let value = ConstGauge::new(value);
             value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
         };
-        gauge("mq_log_bytes", "Bytes of the log on disk, without zeros", log_bytes as i64)?;
-        gauge("mq_log_segments", "Segment files", segments as i64)?;
-        gauge("mq_waiting_records", "Records that wait for the disk", waiting as i64)?;
-        gauge("mq_waiting_bytes", "Bytes that wait for the disk", waiting_bytes as i64)?;
+        gauge("log_bytes", "Bytes of the log on disk, without zeros", log_bytes as i64)?;
+        gauge("log_segments", "Segment files", segments as i64)?;
+        gauge("waiting_records", "Records that wait for the disk", waiting as i64)?;
+        gauge("waiting_bytes", "Bytes that wait for the disk", waiting_bytes as i64)?;
         let kind = ConstGauge::new(0i64).metric_type();
         let mut lag =
-            encoder.encode_descriptor("mq_lag_records", "Records a group has not committed", None, kind)?;
+            encoder.encode_descriptor("lag_records", "Records a group has not committed", None, kind)?;
         for (group, topic, records) in shared.lags() {
             one(&mut lag, &[("group", &group), ("topic", topic)], records as i64)?;
         }
         let shut = "1 while a topic is refused because too much is not consumed";
-        let mut gates = encoder.encode_descriptor("mq_topic_refused", shut, None, kind)?;
+        let mut gates = encoder.encode_descriptor("topic_refused", shut, None, kind)?;
         for (topic, shut) in shared.gates() {
             one(&mut gates, &[("topic", topic)], i64::from(shut))?;
         }

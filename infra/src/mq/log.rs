@@ -12,6 +12,7 @@ mod segment;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,7 @@ use self::segment::Segment;
 use super::counts::Counts;
 use super::keeper::Signal;
 use super::partition::{Partition, Stored};
-use super::{EmbeddedConfig, Position, QueueError, SendError, cost_bytes};
+use super::{EmbeddedConfig, FatalHandler, Position, QueueError, SendError, cost_bytes};
 
 pub(super) use self::read::{Older, Wanted};
 pub(super) use self::retain::Keep;
@@ -137,9 +138,10 @@ impl Log {
         });
         let committer =
             Committer::new(log.clone(), recovered.next_offsets, recovered.next_batch, recovered.filled);
+        let on_fatal = config.on_fatal.clone();
         let thread = std::thread::Builder::new()
             .name(format!("mq-{name}"))
-            .spawn(move || committer.run())
+            .spawn(move || guarded(&on_fatal, "the log's thread panicked", || committer.run()))
             .map_err(segment::io_error("starting the committer of", &log.dir))?;
         *lock(&log.thread) = Some(thread);
         Ok(log)
@@ -197,10 +199,10 @@ impl Log {
     pub(super) fn close(&self) {
         self.shut();
         let thread = lock(&self.thread).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!(log = self.name, "the committer panicked");
+        // An answer may hold the last handle of the queue, which closes it from the committer itself.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            // A panic was reported where it happened.
+            let _ = thread.join();
         }
     }
 
@@ -216,6 +218,21 @@ impl Log {
 
     pub(super) fn segments(&self) -> usize {
         lock(&self.segments).len()
+    }
+}
+
+/// Runs a thread of the queue. Without it nothing is written down or deleted any more, so its panic ends the
+/// process.
+pub(super) fn guarded(on_fatal: &FatalHandler, reason: &str, run: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        (on_fatal.0)(reason);
+    }
+}
+
+/// Gives an answer. What the caller does with it must not take the log down.
+fn answer(done: Done, outcome: Result<Position, SendError>) {
+    if catch_unwind(AssertUnwindSafe(|| done(outcome))).is_err() {
+        tracing::error!("what was to be done after a send panicked");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::consumer::{Consumer, Group};
 use super::counts::Counts;
 use super::keeper::{Keeper, Signal};
-use super::log::{Keep, Log, Slot};
+use super::log::{Keep, Log, Slot, guarded};
 use super::partition::{MemoryBound, Partition};
 use super::producer::Producer;
 use super::tail::Tail;
@@ -92,10 +92,9 @@ impl Shared {
         }
         self.signal.close();
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(keeper) = keeper
-            && keeper.join().is_err()
-        {
-            tracing::error!("the queue's keeper panicked");
+        if let Some(keeper) = keeper {
+            // A panic was reported where it happened.
+            let _ = keeper.join();
         }
     }
 }
@@ -314,9 +313,10 @@ fn start_keeper(
     let partitions = durable.iter().flat_map(|topic| topic.partitions.iter().cloned()).collect();
     let delay = Duration::from_millis(config.offsets_flush_ms);
     let keeper = Keeper { logs, partitions, path: path.clone(), delay, signal };
+    let on_fatal = config.on_fatal.clone();
     std::thread::Builder::new()
         .name("mq-keeper".into())
-        .spawn(move || keeper.run())
+        .spawn(move || guarded(&on_fatal, "the queue's keeper panicked", || keeper.run()))
         .map_err(|source| QueueError::Io { what: "starting the keeper of", path, source })
 }
 

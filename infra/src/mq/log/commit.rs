@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::format::BatchWriter;
 use super::segment::Segment;
-use super::{Log, Pending, StoredSegment, lock, unix_ms};
+use super::{Log, Pending, StoredSegment, answer, lock, unix_ms};
 use crate::mq::partition::Stored;
 use crate::mq::{Position, SendError};
 
@@ -122,7 +122,7 @@ impl Committer {
             Err(Failure::Fatal(reason)) => {
                 self.log.shut();
                 (self.log.config.on_fatal.0)(&reason);
-                batch.for_each(|record| (record.done)(Err(lost())));
+                batch.for_each(|record| answer(record.done, Err(lost())));
                 return Err(Broken);
             }
         };
@@ -137,7 +137,7 @@ impl Committer {
                 self.touched.push(record.slot);
             }
             bucket.push(record.stored);
-            (record.done)(Ok(*position));
+            answer(record.done, Ok(*position));
         }
         self.show(at);
         Ok(())
@@ -168,7 +168,7 @@ impl Committer {
         for record in batch {
             self.next_offsets[record.slot as usize] -= 1;
             self.log.counts.refused_storage.inc();
-            (record.done)(Err(error.clone()));
+            answer(record.done, Err(error.clone()));
         }
     }
 
@@ -177,7 +177,7 @@ impl Committer {
         if let Some(rest) = self.log.take(Vec::new()) {
             pending.extend(rest);
         }
-        pending.into_iter().for_each(|record| (record.done)(Err(lost())));
+        pending.into_iter().for_each(|record| answer(record.done, Err(lost())));
     }
 
     /// Writes the batch in the writer and fsyncs it; returns where it begins.
