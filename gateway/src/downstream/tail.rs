@@ -1,6 +1,9 @@
 //! Reads the gateway's partition on a thread of its own, since a full mailbox may hold it up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gochat_core::Mailboxes;
 use gochat_infra::mq::{Record, Tail, TailEvent};
@@ -27,6 +30,7 @@ impl Follower {
     pub(crate) async fn run(mut self) {
         let shards = self.mailboxes.len();
         let mut marks: Vec<Marks> = (0..shards).map(|_| Marks::new(self.config.marked_users_max)).collect();
+        let mut quiet_until = vec![Instant::now(); shards];
         let stop = Arc::clone(&self.stop);
         loop {
             let pending = marks.iter().any(|marks| !marks.is_empty());
@@ -45,7 +49,7 @@ impl Follower {
                 }
                 None => {}
             }
-            self.tell_marked(&mut marks);
+            self.tell_marked(&mut marks, &mut quiet_until);
         }
     }
 
@@ -73,11 +77,17 @@ impl Follower {
         }
     }
 
-    fn tell_marked(&self, marks: &mut [Marks]) {
+    /// A shard that cannot keep up is told at a pace: each `resync` makes its clients ask for more.
+    fn tell_marked(&self, marks: &mut [Marks], quiet_until: &mut [Instant]) {
+        let now = Instant::now();
         for (shard, marks) in marks.iter_mut().enumerate().filter(|(_, marks)| !marks.is_empty()) {
+            if now < quiet_until[shard] {
+                continue;
+            }
             let resync: Item = marks.item(self.config.resync_spread_ms);
             if self.mailboxes.shard(shard).post(Mail::Downstream(vec![resync]), 1024).is_ok() {
                 marks.clear();
+                quiet_until[shard] = now + Duration::from_millis(self.config.resync_spread_ms);
             }
         }
     }

@@ -124,8 +124,8 @@ fn message_type(kind: MessageType) -> &'static str {
     }
 }
 
-/// Which conversations changed, last changed first.
-pub(crate) fn heads(id: Option<&str>, changed: &[Head], epoch: u64, now_ms: i64) -> Vec<u8> {
+/// Which conversations changed, last changed first. `more`: others did too, and the client asks again.
+pub(crate) fn heads(id: Option<&str>, changed: &[Head], more: bool, epoch: u64, now_ms: i64) -> Vec<u8> {
     render("heads", id, now_ms, |data| {
         data.array("changed", changed, |out, head| {
             json::object(out, |entry| {
@@ -134,7 +134,23 @@ pub(crate) fn heads(id: Option<&str>, changed: &[Head], epoch: u64, now_ms: i64)
             });
         });
         data.u64("epoch", epoch);
+        if more {
+            data.bool("more", true);
+        }
     })
+}
+
+/// How many of these heads fit a frame of `max_bytes`.
+pub(crate) fn heads_that_fit(changed: &[Head], max_bytes: usize) -> usize {
+    // {"conversationId":"","lastSeq":}, with a seq of up to 20 digits, and what stands around them all.
+    const ENTRY_BYTES: usize = 54;
+    const FRAME_BYTES: usize = 256;
+    let mut bytes = FRAME_BYTES;
+    let fits = |head: &&Head| {
+        bytes += head.conversation_id.len() + ENTRY_BYTES;
+        bytes <= max_bytes
+    };
+    changed.iter().take_while(fits).count()
 }
 
 /// One page of history.
@@ -199,11 +215,12 @@ pub(crate) fn pong(id: Option<&str>, now_ms: i64) -> Vec<u8> {
 pub(crate) fn error(id: Option<&str>, error: &Error, now_ms: i64) -> Vec<u8> {
     render("error", id, now_ms, |data| {
         code_name_message(data, error);
-        if let Some(after) = error.retry_after_ms {
-            data.u64("retryAfterMs", after);
+        match &error.details {
+            Some(details) => data.raw("details", details.to_string().as_bytes()),
+            None => data.raw("details", b"null"),
         }
-        if let Some(details) = &error.details {
-            data.raw("details", details.to_string().as_bytes());
+        if let Some(after_ms) = error.retry_after_ms {
+            data.u64("retryAfterMs", after_ms);
         }
     })
 }
@@ -306,11 +323,27 @@ mod tests {
     }
 
     #[test]
+    fn heads_are_cut_to_a_frame() {
+        let head = |n: u64| Head { conversation_id: format!("group_{n}"), last_seq: u64::MAX };
+        let changed: Vec<Head> = (0..100).map(head).collect();
+        for max_bytes in [0, 300, 1000, 5000, 100_000] {
+            let fitting = heads_that_fit(&changed, max_bytes);
+            let frame = heads(Some("\"longest id\""), &changed[..fitting], true, 1, 5);
+            assert!(fitting == 0 || frame.len() <= max_bytes, "{fitting} heads in {max_bytes}");
+        }
+        assert_eq!(heads_that_fit(&changed, 100_000), 100);
+    }
+
+    #[test]
     fn the_others() {
         let changed = [Head { conversation_id: "world".into(), last_seq: 9 }];
         check(
-            heads(None, &changed, 1, 5),
+            heads(None, &changed, false, 1, 5),
             r#"{"type":"heads","data":{"changed":[{"conversationId":"world","lastSeq":9}],"epoch":1},"timestamp":5}"#,
+        );
+        check(
+            heads(Some("1"), &[], true, 1, 5),
+            r#"{"type":"heads","data":{"changed":[],"epoch":1,"more":true},"id":1,"timestamp":5}"#,
         );
         let read = Receipt { conversation_id: "world".into(), reader_id: 3, read_seq: 4, user_ids: vec![3] };
         check(
@@ -334,7 +367,7 @@ mod tests {
         check(resync(250, 5), r#"{"type":"resync","data":{"delayMs":250},"timestamp":5}"#);
         check(
             error(Some("\"x\""), &Error::new(Code::RateLimited, "slow down").retry_after_ms(100), 5),
-            r#"{"type":"error","data":{"code":1012,"name":"rate-limited","message":"slow down","retryAfterMs":100},"id":"x","timestamp":5}"#,
+            r#"{"type":"error","data":{"code":1012,"name":"rate-limited","message":"slow down","details":null,"retryAfterMs":100},"id":"x","timestamp":5}"#,
         );
     }
 }

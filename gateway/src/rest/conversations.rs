@@ -50,6 +50,12 @@ fn summary_members(entry: &mut Object<'_>, conversation: &ConversationSummary) {
     entry.u64("readSeq", conversation.read_seq);
     entry.u64("unreadCount", conversation.unread_count);
     entry.time("updatedAt", conversation.updated_at_ms);
+    if let Some(seq) = conversation.peer_read_seq {
+        entry.u64("peerReadSeq", seq);
+    }
+    if conversation.left {
+        entry.bool("left", true);
+    }
 }
 
 /// Null on the last page.

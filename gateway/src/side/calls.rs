@@ -53,12 +53,16 @@ async fn try_heads(
 ) -> Result<Answer, Error> {
     let request = GetHeadsRequest { user_id, known: asked.known.clone() };
     let found = clients.conversations.get_heads(request).await?.into_inner();
-    let mut frames = vec![outbound::heads(asked.id.as_deref(), &found.changed, found.epoch, unix_ms())];
+    let mut changed = found.changed;
+    let fitting = outbound::heads_that_fit(&changed, limits.heads_answer_max_bytes);
+    let more = fitting < changed.len();
+    changed.truncate(fitting);
+    let mut frames = vec![outbound::heads(asked.id.as_deref(), &changed, more, found.epoch, unix_ms())];
     let Some(limit) = asked.page_limit else {
-        return Ok(Answer::Heads { frames, changed: found.changed, epoch: found.epoch });
+        return Ok(Answer::Heads { frames, changed, epoch: found.epoch });
     };
     let mut bytes = frames[0].len();
-    for head in found.changed.iter().take(limits.heads_pages_max) {
+    for head in changed.iter().take(limits.heads_pages_max) {
         let known = asked.known.iter().find(|known| known.conversation_id == head.conversation_id);
         let after = known.map_or(0, |known| known.last_seq);
         let room = limits.page_max_bytes.min(limits.heads_answer_max_bytes.saturating_sub(bytes));
@@ -75,7 +79,7 @@ async fn try_heads(
         bytes += page.len();
         frames.push(page);
     }
-    Ok(Answer::Heads { frames, changed: found.changed, epoch: found.epoch })
+    Ok(Answer::Heads { frames, changed, epoch: found.epoch })
 }
 
 pub(crate) async fn sync(

@@ -230,8 +230,11 @@ impl ConversationService for Fake {
             ..ConversationSummary::default()
         };
         let last = super::message("group_7", 2, 4);
+        let left = summary("group_7", ConversationType::Group, Some(last));
+        let read = summary("single_1_5", ConversationType::Single, None);
         let conversations = vec![
-            summary("group_7", ConversationType::Group, Some(last)),
+            ConversationSummary { left: true, ..left },
+            ConversationSummary { peer_read_seq: Some(2), ..read },
             summary("world", ConversationType::World, None),
         ];
         ok(wire::GetConversationsResponse { conversations, next_cursor: "next".into() })

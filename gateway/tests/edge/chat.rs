@@ -1,16 +1,14 @@
 //! One message goes up to the queue and comes down to the devices of its receivers.
 
-mod harness;
-
+use crate::harness::{Gate, INSTANCE, SLOT, delivery, message};
 use gochat_proto::{
     queue::v1::{Ack, UpstreamMessage, ack, downstream::Body},
     topics,
 };
-use harness::{Gate, INSTANCE, SLOT, delivery, message};
 use prost::Message as _;
 
 /// Reads what the gateway gave to the queue.
-fn upstream(gate: &Gate) -> UpstreamMessage {
+pub(crate) fn upstream(gate: &Gate) -> UpstreamMessage {
     gate.runtime.block_on(async {
         let mut consumer = gate
             .queue

@@ -1,0 +1,49 @@
+//! The end of a gateway loses nothing that was accepted, and says so.
+
+use gochat_proto::repo::v1::session_change::Kind;
+
+use crate::harness::{Gate, Ws};
+
+#[test]
+fn clients_are_told_and_sessions_end() {
+    let mut gate = Gate::start();
+    assert!(gate.readiness.is_ready());
+    let clients: Vec<Ws> = (1..=5).map(|user| gate.connect_bound(user, "d")).collect();
+    let report = std::thread::scope(|scope| {
+        for mut ws in clients {
+            scope.spawn(move || assert_eq!(ws.closed(), 1001));
+        }
+        gate.drain()
+    });
+    assert!(report.acks_complete && report.sessions_reported, "{report:?}");
+    assert!(!gate.readiness.is_ready());
+    for user in 1..=5 {
+        assert_eq!(gate.fake.sessions_of(user), [Kind::Set, Kind::Delete], "user {user}");
+    }
+    assert_eq!(report.engine.failed_shards, 0);
+}
+
+#[test]
+fn counters_are_shown() {
+    let gate = Gate::with(|config| config.stats_interval_ms = 100);
+    let mut ws = gate.connect(1, "d");
+    ws.send_message("world", "hi", "c1");
+    ws.expect("message-ack");
+    gate.http("GET", "/nowhere", None, None);
+    let begun = std::time::Instant::now();
+    let wanted = [
+        "gateway_sends_total 1\n",
+        "gateway_acks_accepted_total 1\n",
+        "gateway_edge_ws_connections 1\n",
+        "gateway_request_errors_total{code=\"route-not-found\"} 1\n",
+        "gateway_closes_total{reason=\"token_expired\"} 0\n",
+    ];
+    loop {
+        let text = gate.metrics.encode();
+        if wanted.iter().all(|line| text.contains(line)) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 20, "{text}");
+        std::thread::yield_now();
+    }
+}

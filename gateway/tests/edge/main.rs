@@ -1,0 +1,13 @@
+//! The gateway as its clients and the services behind it see it: real sockets, the embedded queue, and a logic made of
+//! canned answers. One promise a file; one program, since linking it is what takes the time.
+
+mod chat;
+mod connect;
+mod deliver;
+mod drain;
+mod harness;
+mod page;
+mod rest;
+mod send;
+mod sessions;
+mod sync;
