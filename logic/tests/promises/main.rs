@@ -1,0 +1,13 @@
+//! What logic promises, one file for each promise, against the real queue and the real repo.
+// That lint guards memory per connection; tests have none.
+#![allow(clippy::large_futures)]
+
+mod dense_order;
+mod effectively_once;
+mod logins;
+mod members_only;
+mod never_skipped;
+mod one_owner;
+mod reach;
+mod services;
+mod support;
