@@ -70,17 +70,16 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
     let producer = queue.producer();
     let mut group = consumer(&queue, "logic", &[WORK]).await;
     let mut sent = 0;
-    // The gate is shut by another thread, some time after the bound is passed.
     while send(&producer, to(WORK, 0, vec![7; 1000])) != Err(SendError::QueueFull) {
         sent += 1;
-        assert!(sent < 100_000);
+        assert!(sent < 350, "more than the bound and a segment");
     }
     let text = metrics.encode();
     assert!(text.contains("\nmq_topic_refused{topic=\"work.a\"} 1"), "{text}");
     assert!(text.contains("\nmq_refused_total{reason=\"backlog\"} 1"), "{text}");
     assert!(text.contains(&format!("\nmq_lag_records{{group=\"logic\",topic=\"work.a\"}} {sent}")), "{text}");
     // A topic that pins nothing is open, or whoever has to finish the work could not.
-    assert!(sent > 400 || send(&producer, to(OTHER, 0, "x")).is_ok());
+    send(&producer, to(OTHER, 0, "x")).unwrap();
     read(&mut group, sent).await;
     group.commit(&tp(WORK, 0), sent as u64);
     let begun = std::time::Instant::now();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::log::{Keep, Log};
+use super::log::Log;
 use super::offsets::{self, Commits};
 use super::partition::Partition;
 
@@ -48,7 +48,7 @@ impl Signal {
 }
 
 pub(super) struct Keeper {
-    pub(super) logs: Vec<(Arc<Log>, Keep)>,
+    pub(super) logs: Vec<Arc<Log>>,
     pub(super) partitions: Vec<Arc<Partition>>,
     pub(super) path: PathBuf,
     pub(super) delay: Duration,
@@ -71,8 +71,8 @@ impl Keeper {
                     }
                 }
             }
-            for (log, keep) in &self.logs {
-                log.retain(*keep);
+            for log in &self.logs {
+                log.retain();
             }
             if last_round {
                 return;

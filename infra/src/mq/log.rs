@@ -87,6 +87,7 @@ struct Waiting {
 /// A log and its committer.
 pub(super) struct Log {
     pub(super) name: &'static str,
+    keep: Keep,
     dir: PathBuf,
     slots: Vec<Slot>,
     config: EmbeddedConfig,
@@ -114,6 +115,7 @@ impl Log {
     /// Opens the log in `dir/name` and starts its committer.
     pub(super) fn open(
         name: &'static str,
+        keep: Keep,
         slots: Vec<Slot>,
         config: &EmbeddedConfig,
         counts: Arc<Counts>,
@@ -126,6 +128,7 @@ impl Log {
         }
         let log = Arc::new(Log {
             name,
+            keep,
             dir,
             slots,
             config: config.clone(),

@@ -134,7 +134,6 @@ impl Queue {
             let settings: Vec<&TopicConfig> = durable.iter().map(|i| &config.topics[*i]).collect();
             let numbers = offsets::number_topics(&config.dir.join("topics.json"), &settings)?;
             let numbered: Vec<(usize, u16)> = durable.iter().copied().zip(numbers).collect();
-            let mut logs = Vec::new();
             for (name, keep) in kinds(&settings) {
                 let (mut slots, mut members) = (Vec::new(), Vec::new());
                 for (index, number) in &numbered {
@@ -147,14 +146,13 @@ impl Queue {
                         slots.extend(topic.partitions.iter().map(slot));
                     }
                 }
-                let log = Log::open(name, slots, config, counts.clone(), signal.clone())?;
+                let log = Log::open(name, keep, slots, config, counts.clone(), signal.clone())?;
                 shared.logs.push(log.clone());
                 for (index, first) in members {
                     topics[index].log = Some((log.clone(), first));
                 }
-                logs.push((log, keep));
             }
-            let keeper = start_keeper(config, &topics, logs, signal)?;
+            let keeper = start_keeper(config, &topics, shared.logs.clone(), signal)?;
             shared.keeper = Mutex::new(Some(keeper));
         }
         shared.topics = topics;
@@ -297,7 +295,7 @@ fn lock_dir(config: &EmbeddedConfig) -> Result<File, QueueError> {
 fn start_keeper(
     config: &EmbeddedConfig,
     topics: &[Topic],
-    logs: Vec<(Arc<Log>, Keep)>,
+    logs: Vec<Arc<Log>>,
     signal: Arc<Signal>,
 ) -> Result<JoinHandle<()>, QueueError> {
     let path = config.dir.join("commits.json");

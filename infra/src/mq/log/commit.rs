@@ -246,6 +246,8 @@ impl Committer {
         (self.end, self.filled) = (segment.data_start, segment.data_start);
         self.segment = segment.clone();
         lock(&self.log.segments).push_back(StoredSegment::new(segment, now));
+        // Here and not only by the keeper, who may be late: the bound holds to within a segment.
+        self.log.set_gates();
         self.log.signal.ring();
         Ok(())
     }

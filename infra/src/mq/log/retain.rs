@@ -18,15 +18,13 @@ pub(in crate::mq) enum Keep {
 impl Log {
     /// Deletes whole segments from the oldest on, never the one being written. A file that can't be deleted
     /// is tried again the next time.
-    pub(in crate::mq) fn retain(&self, keep: Keep) {
+    pub(in crate::mq) fn retain(&self) {
         loop {
             let gone = {
                 let mut segments = lock(&self.segments);
                 let total: u64 = segments.iter().map(|stored| stored.bytes).sum();
                 match segments.front() {
-                    Some(oldest) if segments.len() > 1 && self.may_go(oldest, total, keep) => {
-                        segments.pop_front()
-                    }
+                    Some(oldest) if segments.len() > 1 && self.may_go(oldest, total) => segments.pop_front(),
                     _ => None,
                 }
             };
@@ -44,13 +42,11 @@ impl Log {
             }
             self.counts.deleted_segments.inc();
         }
-        if keep == Keep::UntilConsumed {
-            self.set_gates();
-        }
+        self.set_gates();
     }
 
-    fn may_go(&self, oldest: &StoredSegment, total: u64, keep: Keep) -> bool {
-        match keep {
+    fn may_go(&self, oldest: &StoredSegment, total: u64) -> bool {
+        match self.keep {
             Keep::UntilConsumed => self.pinning(oldest).next().is_none(),
             Keep::For { max_age_ms, max_bytes } => {
                 total > max_bytes || oldest.last_unix_ms + max_age_ms < unix_ms()
@@ -69,7 +65,10 @@ impl Log {
 
     /// Above the bound the topics of the oldest segment are shut, above twice the bound all: when whoever
     /// pins the log waits for another topic to be taken, that one must still be open.
-    fn set_gates(&self) {
+    pub(super) fn set_gates(&self) {
+        if self.keep != Keep::UntilConsumed {
+            return;
+        }
         let total = self.bytes();
         let bound = self.config.backlog_max_bytes;
         let guilty: Vec<u32> = match total > bound {
