@@ -153,4 +153,19 @@ mod tests {
             assert!(route.pattern.matches(':').count() <= 2, "{}", route.pattern);
         }
     }
+
+    #[test]
+    fn the_protocol_page_has_every_route_and_every_code() {
+        let page = include_str!("../../docs/protocol.md");
+        for route in ROUTES.iter().filter(|route| route.pattern.starts_with("/api")) {
+            let entry = format!("| `{} {}", route.method, route.pattern);
+            assert!(page.contains(&entry), "{entry}");
+        }
+        for code in gochat_infra::errors::Code::ALL {
+            assert!(page.contains(code.name()) && page.contains(&code.number().to_string()), "{code}");
+        }
+        for reason in ["1008", "1013", "4401"] {
+            assert!(page.contains(&format!("| {reason} |")), "{reason}");
+        }
+    }
 }

@@ -53,9 +53,7 @@ fn summary_members(entry: &mut Object<'_>, conversation: &ConversationSummary) {
     if let Some(seq) = conversation.peer_read_seq {
         entry.u64("peerReadSeq", seq);
     }
-    if conversation.left {
-        entry.bool("left", true);
-    }
+    entry.bool("left", conversation.left);
 }
 
 /// Null on the last page.

@@ -100,7 +100,7 @@ fn conversation_routes() {
     let entry = |id: &str, kind: &str, last: Value| {
         json!({
             "conversationId": id, "type": kind, "name": "A name", "lastMessage": last, "lastSeq": 4, "readSeq": 3,
-            "unreadCount": 1, "updatedAt": 1_700_000_000_000_u64,
+            "unreadCount": 1, "updatedAt": 1_700_000_000_000_u64, "left": false,
         })
     };
     let mut group = entry("group_7", "group", message_json("group_7", 4));

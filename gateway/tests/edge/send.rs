@@ -1,5 +1,11 @@
 //! Acknowledged means kept, and the order of one sender stays: what is answered to a send, and when.
 
+use std::{
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use gochat_infra::mq::FatalHandler;
 use serde_json::{Value, json};
 
 use crate::harness::{Gate, Ws, send_message};
@@ -16,6 +22,35 @@ fn accepted(id: &str) -> (String, String, Option<u64>) {
 
 fn retry(id: &str, code: u64) -> (String, String, Option<u64>) {
     (id.into(), "retry".into(), Some(code))
+}
+
+/// The disk fails at the message's fsync, and the log stands still until the test has looked.
+#[test]
+fn accepted_only_after_the_queue_has_confirmed() {
+    let (at_fsync, stands_still) = mpsc::channel();
+    let (go_on, gone_on) = mpsc::channel::<()>();
+    let waiting = Mutex::new(gone_on);
+    let handler = move |_: &str| {
+        let _ = at_fsync.send(());
+        // Not for ever: a test that failed must end.
+        let _ = waiting.lock().map(|waiting| waiting.recv_timeout(Duration::from_secs(20)));
+    };
+    let gate = Gate::with_queue(
+        |_| {},
+        |queue| {
+            queue.fault_fsync_at = 1;
+            queue.on_fatal = FatalHandler(Arc::new(handler));
+        },
+    );
+    let mut ws = gate.connect(1, "d");
+    ws.send_message("world", "hi", "c1");
+    stands_still.recv().expect("the fsync is reached");
+    ws.expect_nothing();
+    // The log takes nothing more; this answer comes before that to the message which it has.
+    ws.send_message("world", "hi", "c2");
+    assert_eq!(ack(&mut ws), retry("c2", 1013));
+    go_on.send(()).expect("the log waits");
+    assert_eq!(ack(&mut ws), retry("c1", 1014));
 }
 
 #[test]
