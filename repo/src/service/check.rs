@@ -40,9 +40,12 @@ pub(super) fn batch(batch: &ConversationBatch, limits: &LimitsConfig) -> Result<
     if messages.is_empty() {
         return Err(refuse::invalid("a conversation without messages"));
     }
+    if *expected_last_seq > i64::MAX as u64 - messages.len() as u64 {
+        return Err(refuse::invalid("seqs end at 2^63 - 1"));
+    }
     let mut ids = HashSet::with_capacity(messages.len());
     let mut keys = HashSet::with_capacity(messages.len());
-    for (message, seq) in messages.iter().zip(expected_last_seq.saturating_add(1)..) {
+    for (message, seq) in messages.iter().zip(expected_last_seq + 1..) {
         check_message(message, parsed, limits)?;
         if message.conversation_id != *conversation_id || message.seq_id != seq {
             return Err(refuse::invalid("messages must be of their batch's conversation, with dense seqs"));

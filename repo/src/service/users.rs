@@ -7,7 +7,7 @@ use gochat_proto::repo::v1::{
     GetUsersResponse, SetUserSessionRequest, UpdateUserRequest, User, UserStatus,
 };
 
-use super::{Service, check};
+use super::{Service, Shared, check};
 use crate::store::{Result, VersionedUser, refuse, unix_ms};
 
 impl Service {
@@ -45,16 +45,22 @@ impl Service {
         Ok(GetUserResponse { user: Some(found.ok_or_else(refuse::unknown_username)?.user) })
     }
 
-    pub(crate) async fn update_user(&self, request: UpdateUserRequest) -> Result<()> {
+    /// Goes on in a task of its own when the caller gives up: a row that was updated while its copy stayed
+    /// would be read wrong for as long as the copy lives.
+    pub(crate) async fn update_user(self: &Shared, request: UpdateUserRequest) -> Result<()> {
         let user_id = request.user_id;
         refuse::id(user_id, "a user id")?;
         if request.email.as_deref().is_some_and(|email| !email.contains('@')) {
             return Err(refuse::invalid("an e-mail address has an @"));
         }
-        let written = self.store.update_user(request, unix_ms()).await;
-        // Also after a failure: the outcome of a commit that failed is not certain.
-        self.caches.forget_user(user_id).await;
-        written
+        let service = self.clone();
+        let update = tokio::spawn(async move {
+            let written = service.store.update_user(request, unix_ms()).await;
+            // Also after a failure: the outcome of a commit that failed is not certain.
+            service.caches.forget_user(user_id).await;
+            written
+        });
+        update.await.map_err(|_| refuse::broken("the update of a user was broken off"))?
     }
 
     /// Users without their password hashes, from the cache where it has them.

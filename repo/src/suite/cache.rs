@@ -52,6 +52,21 @@ async fn an_update_while_the_cache_is_down_is_seen_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn an_update_whose_caller_gives_up_leaves_nothing_old() {
+    let bench = open().await;
+    bench.user(1).await;
+    // Polled once, so the call is under way, and then dropped.
+    tokio::select! {
+        biased;
+        () = rename(&bench, 1, "One") => panic!("a durable write takes more than one poll"),
+        () = std::future::ready(()) => {}
+    }
+    // Writes are done in the order in which they came.
+    rename(&bench, 2, "Two").await;
+    assert_eq!(bench.user(1).await.display_name, "One");
+}
+
+#[tokio::test]
 async fn password_hashes_stay_out_of_the_cache() {
     let bench = open().await;
     bench.user(1).await;

@@ -173,7 +173,8 @@ async fn saves_that_come_together_share_a_transaction() {
 async fn batches_of_bad_form_are_refused_whole() {
     let bench = open().await;
     let good = batch("world", 1, 0, 2);
-    let broken: [fn(&mut ConversationBatch); 9] = [
+    let broken: [fn(&mut ConversationBatch); 10] = [
+        |batch| batch.expected_last_seq = u64::MAX,
         |batch| batch.conversation_id = "worlds".into(),
         |batch| batch.messages.clear(),
         |batch| batch.messages[1].seq_id = 3,
