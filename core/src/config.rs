@@ -86,7 +86,8 @@ pub struct Config {
     /// Bytes queued for one connection. Full: a droppable frame is dropped and counted, any other closes the
     /// connection with 1013.
     pub outbox_connection_max_bytes: usize,
-    /// Bytes queued for all connections of a shard, a shared frame counted for each receiver. Full: as above.
+    /// Bytes queued for all connections of a shard whose sockets take no more, a shared frame counted for each
+    /// receiver. Full: as above, for those connections only.
     pub outbox_shard_max_bytes: usize,
     /// Bytes of incomplete requests, frames and messages kept by a shard. Full: the connection whose bytes don't
     /// fit is answered 503 or closed with 1013 (`input_over_budget`).

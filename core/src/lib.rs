@@ -21,7 +21,6 @@ mod http;
 mod hub;
 mod mailbox;
 mod shard;
-#[allow(unsafe_code, reason = "the one address of unsafe code: see socket/sys.rs")]
 mod socket;
 mod stats;
 mod timer;

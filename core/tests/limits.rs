@@ -4,7 +4,7 @@
 
 mod rig;
 
-use gochat_core::{Config, RefusedBy};
+use gochat_core::{Config, RefusedBy, StartError};
 use rig::{Plain, Post, Told, config, on_each_driver};
 use std::sync::mpsc::channel;
 
@@ -20,6 +20,17 @@ fn connections_over_the_cap_are_closed_at_once() {
         server.until(|stats| stats.ws_connections, 0);
         server.join_plain(9, &[]);
     });
+}
+
+#[test]
+fn an_address_that_is_listened_on_is_refused() {
+    on_each_driver(&config(), |server| {
+        let twice = Config { listen: server.address, ..config() };
+        assert!(matches!(rig::Server::start(twice), Err(StartError::Listen { .. })));
+        server.join_plain(1, &[]);
+    });
+    let wrong = Config { shards: 0, ..config() };
+    assert!(matches!(rig::Server::start(wrong), Err(StartError::Config(error)) if error.field == "shards"));
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn large_answers_arrive_at_slow_readers() {
 
 #[test]
 fn pending_requests_are_answered_later_or_with_504() {
-    let config = Config { request_deadline_ms: 300, ..config() };
+    let config = Config { request_deadline_ms: 1_000, ..config() };
     on_each_driver(&config, |server| {
         let mut client = open(&server);
         // The second request waits its turn.

@@ -9,7 +9,7 @@ use rig::{Told, config, frame, on_each_driver};
 
 #[test]
 fn who_answers_pings_stays_and_who_does_not_goes() {
-    let config = Config { ping_interval_ms: 20, pong_deadline_ms: 200, ..config() };
+    let config = Config { ping_interval_ms: 20, pong_deadline_ms: 1_000, ..config() };
     on_each_driver(&config, |server| {
         let mut lively = server.join_plain(1, &[]);
         let dead = server.join_plain(2, &[]);

@@ -65,6 +65,29 @@ fn what_may_be_dropped_is_dropped_and_counted() {
 }
 
 #[test]
+fn the_budget_of_a_shard_is_for_those_who_are_stuck() {
+    let mut config = config();
+    (config.outbox_connection_max_bytes, config.outbox_shard_max_bytes) = (1 << 20, 1 << 20);
+    on_each_driver(&config, |server| {
+        let stuck = [server.join_plain(1, &[]), server.join_plain(1, &[])];
+        let mut quick: Vec<_> = (0..40).map(|_| server.join_plain(2, &[])).collect();
+        server.until(|stats| stats.ws_connections, 42);
+        while server.sum(|stats| stats.ws_closing) == 0 {
+            let post = Post::ToKey(1, "x".repeat(BLOCK));
+            server.mailboxes().shard(0).post_wait(post, BLOCK, rig::PATIENCE).expect("room");
+        }
+        // In one turn that is more than the budget for all the others together.
+        server.mailboxes().shard(0).post(Post::ToKey(2, "x".repeat(BLOCK)), BLOCK).expect("room");
+        for client in &mut quick {
+            assert_eq!(client.frame().1.len(), BLOCK);
+        }
+        assert_eq!(server.sum(|stats| stats.ws_closing), 1);
+        drop(stuck);
+        server.until(|stats| stats.outbox_bytes, 0);
+    });
+}
+
+#[test]
 fn a_write_that_stays_blocked_ends_the_connection() {
     let config = Config { write_deadline_ms: 30, outbox_connection_max_bytes: 64 << 20, ..config() };
     on_each_driver(&config, |server| {

@@ -22,6 +22,11 @@ pub(crate) struct Arrival<S> {
 
 /// Makes an upgraded socket a connection of this shard: binds it, tells the app, takes up what was read already.
 pub(crate) fn adopt<A: App>(shard: &Rc<Shard<A>>, arrival: Arrival<A::Session>) {
+    if shard.is_over() {
+        // It came behind the word to stop; nothing would ever end it.
+        shard.state.borrow_mut().stats.refused_handoff += 1;
+        return;
+    }
     let Arrival { key, session, socket, mut unread } = arrival;
     let socket = Rc::new(socket);
     let id = shard.with(|app, state| {

@@ -59,18 +59,37 @@ pub(crate) fn spawn_owner<A: App>(
     let task = catch_boxed(Box::pin(task));
     monoio::spawn(async move {
         let panicked = task.await.is_err();
-        let mut state = guard.shard.state.borrow_mut();
-        if panicked {
-            state.stats.panics += 1;
-        }
-        match owned {
-            Owned::Http(id) => drop(state.http.remove(id)),
-            Owned::Upgraded(id) => {
-                let reason = if panicked { CloseReason::Panic } else { CloseReason::Socket };
-                state.end(id, reason);
-            }
-        }
-        drop(state);
+        clean_up(&guard.shard, owned, panicked);
         drop(guard);
     });
+}
+
+/// Spawns a task that works for a connection beside its own: only a panic in it ends the connection.
+pub(crate) fn spawn_worker<A: App>(
+    shard: &Rc<Shard<A>>,
+    conn: ConnId,
+    task: impl Future<Output = ()> + 'static,
+) {
+    let guard = TaskGuard::new(shard);
+    let task = catch_boxed(Box::pin(task));
+    monoio::spawn(async move {
+        if task.await.is_err() {
+            clean_up(&guard.shard, Owned::Upgraded(conn), true);
+        }
+        drop(guard);
+    });
+}
+
+fn clean_up<A: App>(shard: &Shard<A>, owned: Owned, panicked: bool) {
+    let mut state = shard.state.borrow_mut();
+    if panicked {
+        state.stats.panics += 1;
+    }
+    match owned {
+        Owned::Http(id) => drop(state.http.remove(id)),
+        Owned::Upgraded(id) => {
+            let reason = if panicked { CloseReason::Panic } else { CloseReason::Socket };
+            state.end(id, reason);
+        }
+    }
 }

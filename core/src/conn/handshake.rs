@@ -375,7 +375,7 @@ fn begin_request<A: App>(state: &mut State<A>, conn: ConnId) -> RequestId {
 }
 
 /// Sets what a connection waits for. The wheel is only told of a deadline that comes before the one it knows.
-fn enter<A: App>(state: &mut State<A>, id: ConnId, stage: Stage, deadline_ms: u64) {
+pub(crate) fn enter<A: App>(state: &mut State<A>, id: ConnId, stage: Stage, deadline_ms: u64) {
     let Some(http) = state.http.get_mut(id) else { return };
     http.stage = stage;
     http.deadline_ms = deadline_ms;

@@ -8,6 +8,7 @@ use super::accept::{Swept, sweep};
 use super::state::{Stage, Timer};
 use super::{Control, Shard};
 use crate::app::{App, CloseReason};
+use crate::conn::handshake::enter;
 use crate::socket::Socket;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::Shutdown;
@@ -83,10 +84,16 @@ impl<A: App> Shard<A> {
             let due_ms = state.now_ms + delay_ms;
             state.wheel.insert(due_ms, Timer::DrainClose(id));
         }
+        let spread_ends_ms = state.now_ms + state.config.drain_spread_ms;
         for slot in 0..state.http.slots() {
-            let http = state.http.id_at(slot).and_then(|id| state.http.get(id));
-            if let Some(http) = http.filter(|http| http.stage == Stage::Idle && http.request > 0) {
+            let Some(id) = state.http.id_at(slot) else { continue };
+            let Some(http) = state.http.get(id).filter(|http| http.stage == Stage::Idle) else { continue };
+            if http.request > 0 {
                 http.socket.shutdown(Shutdown::Read);
+            } else {
+                // A first request may be on its way.
+                let deadline_ms = http.deadline_ms.min(spread_ends_ms);
+                enter(&mut state, id, Stage::Idle, deadline_ms);
             }
         }
     }

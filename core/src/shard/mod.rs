@@ -31,7 +31,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Waits in a row that a task may find over at once before it lets the others go on.
 const WAITS_AT_ONCE_MAX: u32 = 8;
@@ -163,6 +163,8 @@ impl<A: App> Shard<A> {
             let _guard = guard;
             while caught(make(Rc::clone(&shard))).await.is_err() {
                 shard.state.borrow_mut().stats.panics += 1;
+                // What panics again at once must not keep the shard to itself.
+                monoio::time::sleep(Duration::from_millis(shard.config().tick_ms)).await;
             }
         });
     }

@@ -105,7 +105,10 @@ pub(crate) struct State<A: App> {
     pub(crate) turn_end: Option<Waker>,
     /// Tasks that wait for the end of the turn.
     pub(crate) pausing: Vec<Waker>,
+    /// Bytes queued.
     pub(crate) outbox_bytes: usize,
+    /// Those of them whose sockets take no more: what the shard's budget bounds.
+    pub(crate) stuck_bytes: usize,
     pub(crate) input_bytes: usize,
     #[allow(clippy::vec_box, reason = "they are lent out boxed, so that a connection without one is small")]
     pub(crate) free_outboxes: Vec<Box<Outbox>>,
@@ -133,6 +136,7 @@ impl<A: App> State<A> {
             turn_end: None,
             pausing: Vec::new(),
             outbox_bytes: 0,
+            stuck_bytes: 0,
             input_bytes: 0,
             free_outboxes: Vec::new(),
             free_buffers: Vec::new(),
@@ -155,11 +159,7 @@ impl<A: App> State<A> {
         if conn.phase != Phase::Open {
             return SendOutcome::Gone;
         }
-        let queued = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
-        let more = frame.wire_len();
-        if queued + more > self.config.outbox_connection_max_bytes
-            || self.outbox_bytes + more > self.config.outbox_shard_max_bytes
-        {
+        if !self.has_room(conn, frame.wire_len()) {
             if priority == Priority::Droppable {
                 self.stats.frames_dropped += 1;
                 return SendOutcome::Dropped;
@@ -172,6 +172,15 @@ impl<A: App> State<A> {
         SendOutcome::Queued
     }
 
+    /// Whether the budgets allow `more` bytes for a connection. Its shard's budget is for those whose sockets are
+    /// blocked: what the others have queued is gone at the end of the turn, and a frame for all of them is one frame.
+    fn has_room(&self, conn: &Conn<A::Session>, more: usize) -> bool {
+        let queued = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        let stuck = conn.blocked_since_ms.is_some();
+        queued + more <= self.config.outbox_connection_max_bytes
+            && (!stuck || self.stuck_bytes + more <= self.config.outbox_shard_max_bytes)
+    }
+
     pub(crate) fn send_to_slot(&mut self, slot: usize, frame: &Frame, priority: Priority) -> SendOutcome {
         self.conns.id_at(slot).map_or(SendOutcome::Gone, |id| self.send(id, frame, priority))
     }
@@ -180,6 +189,9 @@ impl<A: App> State<A> {
     pub(crate) fn queue(&mut self, id: ConnId, frame: Frame) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         self.outbox_bytes += frame.wire_len();
+        if conn.blocked_since_ms.is_some() {
+            self.stuck_bytes += frame.wire_len();
+        }
         self.stats.frames_out += 1;
         let free = &mut self.free_outboxes;
         conn.outbox.get_or_insert_with(|| free.pop().unwrap_or_default()).push(frame);
@@ -187,10 +199,23 @@ impl<A: App> State<A> {
     }
 
     fn drop_unbegun(&mut self, id: ConnId) {
-        let Some(outbox) = self.conns.get_mut(id).and_then(|conn| conn.outbox.as_mut()) else { return };
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Some(outbox) = &mut conn.outbox else { return };
         let before = outbox.bytes();
         self.stats.frames_discarded += outbox.drop_unbegun() as u64;
-        self.outbox_bytes -= before - outbox.bytes();
+        let dropped = before - outbox.bytes();
+        self.outbox_bytes -= dropped;
+        if conn.blocked_since_ms.is_some() {
+            self.stuck_bytes -= dropped;
+        }
+    }
+
+    /// A blocked connection may be written again, or is gone.
+    pub(crate) fn unblock(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        if conn.blocked_since_ms.take().is_some() {
+            self.stuck_bytes -= conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        }
     }
 
     /// Gives an empty or abandoned outbox back.
@@ -235,14 +260,10 @@ impl<A: App> State<A> {
 
     /// Queues the answer to a ping. One that finds no room is left out: the peer is alive and reads too slowly.
     pub(crate) fn answer(&mut self, id: ConnId, frame: Frame) {
-        let queued =
-            self.conns.get(id).and_then(|conn| conn.outbox.as_ref()).map_or(0, |outbox| outbox.bytes());
-        if queued + frame.wire_len() > self.config.outbox_connection_max_bytes
-            || self.outbox_bytes + frame.wire_len() > self.config.outbox_shard_max_bytes
-        {
-            self.stats.frames_dropped += 1;
-        } else {
+        if self.conns.get(id).is_some_and(|conn| self.has_room(conn, frame.wire_len())) {
             self.queue(id, frame);
+        } else {
+            self.stats.frames_dropped += 1;
         }
     }
 
@@ -277,6 +298,7 @@ impl<A: App> State<A> {
 
     /// Ends a connection now. A close that has begun keeps its reason.
     pub(crate) fn end(&mut self, id: ConnId, reason: CloseReason) {
+        self.unblock(id);
         let Some(conn) = self.conns.remove(id) else { return };
         let reason = match conn.phase {
             Phase::Open => {

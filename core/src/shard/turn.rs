@@ -3,7 +3,7 @@
 use super::state::{State, Timer};
 use super::{Shard, call};
 use crate::app::{App, CloseReason};
-use crate::conn::guard::TaskGuard;
+use crate::conn::guard::spawn_worker;
 use crate::conn::id::ConnId;
 use crate::conn::machine::{Phase, Then};
 use crate::socket::{Direction, would_block};
@@ -106,6 +106,7 @@ impl<A: App> Shard<A> {
                 }
                 Err(error) if would_block(&error) => {
                     conn.blocked_since_ms = Some(state.now_ms);
+                    state.stuck_bytes += outbox.bytes();
                     if !std::mem::replace(&mut conn.write_watched, true) {
                         state.wheel.insert(state.now_ms + state.config.write_deadline_ms, Timer::Write(id));
                     }
@@ -141,26 +142,23 @@ impl<A: App> Shard<A> {
 
 /// Waits in a task of its own until a blocked connection has taken everything.
 fn spawn_writer<A: App>(shard: &Rc<Shard<A>>, id: ConnId) {
-    let guard = TaskGuard::new(shard);
-    let shard = Rc::clone(shard);
-    monoio::spawn(async move {
-        let _guard = guard;
-        let mut at_once = 0;
-        loop {
-            let socket = shard.state.borrow().conns.get(id).map(|conn| Rc::clone(&conn.socket));
-            let Some(socket) = socket else { return };
-            if shard.ready(&socket, Direction::Write, &mut at_once).await.is_err() {
-                return shard.with(|_, state| state.end(id, CloseReason::Socket));
-            }
-            let flushed = shard.with(|_, state| {
-                if let Some(conn) = state.conns.get_mut(id) {
-                    conn.blocked_since_ms = None;
-                }
-                shard.flush(state, id)
-            });
-            if flushed == Flushed::Done {
-                return;
-            }
+    spawn_worker(shard, id, write_on(Rc::clone(shard), id));
+}
+
+async fn write_on<A: App>(shard: Rc<Shard<A>>, id: ConnId) {
+    let mut at_once = 0;
+    loop {
+        let socket = shard.state.borrow().conns.get(id).map(|conn| Rc::clone(&conn.socket));
+        let Some(socket) = socket else { return };
+        if shard.ready(&socket, Direction::Write, &mut at_once).await.is_err() {
+            return shard.with(|_, state| state.end(id, CloseReason::Socket));
         }
-    });
+        let flushed = shard.with(|_, state| {
+            state.unblock(id);
+            shard.flush(state, id)
+        });
+        if flushed == Flushed::Done {
+            return;
+        }
+    }
 }

@@ -5,12 +5,19 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-/// Binds `shards` listeners to `listen`; port 0 is resolved by the first. Returns them with their address.
+/// Binds `shards` listeners to `listen`; port 0 is resolved by the first. Returns them with their address. An address
+/// that anybody else listens on is refused.
 pub(crate) fn bind(
     listen: SocketAddr,
     shards: usize,
     backlog: u32,
 ) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
+    if listen.port() != 0 {
+        // With SO_REUSEPORT alone, a second process of the same user would silently share the port with the first.
+        let probe = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&listen.into())?;
+    }
     let first = bind_one(listen, backlog)?;
     let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::InvalidInput)?;
     let mut listeners = vec![first.into()];

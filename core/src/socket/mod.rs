@@ -5,6 +5,7 @@
 //! descriptor out until the wait completes, so a socket is handed over right after a completed wait.
 
 pub(crate) mod listen;
+#[allow(unsafe_code, reason = "the one address of unsafe code")]
 pub(crate) mod sys;
 
 use std::future::{Future, poll_fn};

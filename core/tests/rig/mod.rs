@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tungstenite::{Message, WebSocket};
 
 /// Nothing in a test takes this long; a test that waits for it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the app was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
