@@ -267,3 +267,28 @@ fn an_answer_that_panics_or_closes_the_queue_does_no_harm() {
     };
     assert_eq!(send(&queue.producer(), to(WORK, 0, "d")).unwrap().offset, 3);
 }
+
+/// Other tasks of the same thread get their turn while a consumer works through what is there.
+#[tokio::test]
+async fn a_consumer_that_never_waits_lets_others_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    send_all(&queue.producer(), (0..2000).map(|n| to(WORK, n % 4, format!("{n}"))));
+    settle(&queue.producer());
+    let bounds = ConsumerConfig { max_records: 1, max_bytes: 1 };
+    let mut consumer = queue.consumer("logic", &[WORK], bounds).unwrap();
+    let turns = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = turns.clone();
+    let other = tokio::spawn(async move {
+        loop {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tokio::task::yield_now().await;
+        }
+    });
+    next(&mut consumer).await;
+    for _ in 0..2000 {
+        assert!(matches!(consumer.next().await, Event::Records(_)));
+    }
+    assert!(turns.load(std::sync::atomic::Ordering::Relaxed) >= 5);
+    other.abort();
+}

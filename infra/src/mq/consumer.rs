@@ -112,6 +112,8 @@ impl Consumer {
     ///
     /// Cancel safe: a call that is dropped has taken nothing.
     pub async fn next(&mut self) -> Event {
+        // A consumer far behind never waits: without this it would keep a runtime's thread to itself.
+        tokio::task::coop::consume_budget().await;
         loop {
             if let Some(event) = self.news() {
                 return event;

@@ -41,6 +41,8 @@ impl Tail {
     ///
     /// Cancel safe: a call that is dropped has taken nothing.
     pub async fn next(&mut self) -> TailEvent {
+        // A tail far behind never waits: without this it would keep a runtime's thread to itself.
+        tokio::task::coop::consume_budget().await;
         loop {
             let config = self.shared.config.tail;
             let mut room = Room { records: config.max_records.max(1), bytes: config.max_bytes };
