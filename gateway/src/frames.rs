@@ -175,7 +175,7 @@ impl Shard {
     fn told(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, changed: &[gochat_proto::common::v1::Head]) {
         let (now_ms, after_ms) = (cx.now_ms(), self.shared.config.requests.recheck_after_ms);
         let Some(session) = cx.session(conn) else { return };
-        if self.rechecks.told(session.user_id, conn).is_none() {
+        if !self.rechecks.watches(session.user_id, conn) {
             return;
         }
         self.rechecks.note(session.user_id, conn, changed);

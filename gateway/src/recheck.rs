@@ -66,6 +66,11 @@ impl Rechecks {
         }
     }
 
+    /// Whether the second comparison of this connection is still to come.
+    pub(crate) fn watches(&mut self, user_id: u64, conn: ConnId) -> bool {
+        self.get(user_id, conn).is_some()
+    }
+
     /// What is noted, for the question.
     pub(crate) fn told(&mut self, user_id: u64, conn: ConnId) -> Option<Vec<Head>> {
         let recheck = self.get(user_id, conn)?;

@@ -14,7 +14,7 @@ fn seqs(page: &Value) -> Vec<u64> {
 fn heads_may_come_before_hello() {
     let gate = Gate::start();
     gate.fake.set_head("world", 4);
-    gate.fake.hold_sessions();
+    gate.fake.hold();
     let mut ws = gate.connect_silently(1, "d");
     ws.send(r#"{"type":"heads","id":1,"data":{"conversations":{"world":3}}}"#);
     ws.expect("hello");
@@ -23,7 +23,7 @@ fn heads_may_come_before_hello() {
     let refused = ws.next();
     assert_eq!((&refused["id"], &refused["data"]["code"]), (&json!(2), &json!(1012)));
     ws.expect_nothing();
-    gate.fake.release_sessions();
+    gate.fake.release();
     let frame = ws.next();
     assert_eq!(frame["id"], 1);
     let expect = json!({"changed": [{"conversationId": "world", "lastSeq": 4}], "epoch": EPOCH});
@@ -88,6 +88,27 @@ fn heads_are_compared_once_more() {
     gate.fake.set_head("group_7", 1);
     assert_eq!(ws.expect("resync"), json!({"delayMs": 0}));
     assert!(gate.fake.asked("get_heads").contains("last_seq: 5"), "live messages count as told");
+}
+
+#[test]
+fn what_the_side_cannot_take_is_told_to_come_later() {
+    let gate = Gate::with(|config| {
+        config.side.data_calls_max = 1;
+        config.side.data_queue_max = 1;
+    });
+    let mut ws = gate.connect_bound(1, "d");
+    gate.fake.hold();
+    ws.send_all(&[1, 2, 3, 4].map(|id| json!({"type": "heads", "id": id}).to_string()));
+    // One is under way and one waits, at most.
+    for _ in 0..2 {
+        let refused = ws.expect("error");
+        assert_eq!((&refused["code"], &refused["retryAfterMs"]), (&1013.into(), &1000.into()));
+    }
+    gate.fake.release();
+    let rest = [ws.next(), ws.next()];
+    assert!(rest.iter().any(|frame| frame["type"] == "heads"), "{rest:?}");
+    ws.send(r#"{"type":"heads","id":5}"#);
+    assert_eq!(ws.next()["id"], 5, "places are given back");
 }
 
 #[test]

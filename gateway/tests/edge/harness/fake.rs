@@ -66,12 +66,12 @@ impl Fake {
         self.state().fail.clear();
     }
 
-    /// Keeps session reports from being answered.
-    pub fn hold_sessions(&self) {
+    /// Keeps session reports and heads from being answered.
+    pub fn hold(&self) {
         self.state().held = true;
     }
 
-    pub fn release_sessions(&self) {
+    pub fn release(&self) {
         self.state().held = false;
         self.released.notify_waiters();
     }
@@ -117,6 +117,16 @@ impl Fake {
         let state = self.state();
         let of_user = |change: &&SessionChange| change.session.as_ref().is_some_and(|s| s.user_id == user);
         state.sessions.iter().filter(of_user).map(SessionChange::kind).collect()
+    }
+
+    async fn pass(&self) {
+        loop {
+            let released = self.released.notified();
+            if !self.state().held {
+                return;
+            }
+            released.await;
+        }
     }
 
     fn note(&self, call: &'static str, request: &impl Debug) -> Result<(), Status> {
@@ -305,6 +315,7 @@ impl ConversationService for Fake {
         &self,
         r: Request<wire::GetHeadsRequest>,
     ) -> Result<Response<wire::GetHeadsResponse>, Status> {
+        self.pass().await;
         self.note("get_heads", r.get_ref())?;
         let known: HashMap<&str, u64> =
             r.get_ref().known.iter().map(|head| (head.conversation_id.as_str(), head.last_seq)).collect();
@@ -324,13 +335,7 @@ impl ConversationService for Fake {
 #[tonic::async_trait]
 impl SessionService for Fake {
     async fn report_sessions(&self, r: Request<wire::ReportSessionsRequest>) -> Result<Response<()>, Status> {
-        loop {
-            let released = self.released.notified();
-            if !self.state().held {
-                break;
-            }
-            released.await;
-        }
+        self.pass().await;
         self.note("report_sessions", r.get_ref())?;
         self.state().sessions.extend(r.into_inner().changes);
         self.changed.notify_all();
