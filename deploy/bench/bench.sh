@@ -1,0 +1,63 @@
+#!/bin/sh
+# bench.sh [chat|hold|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own on a temporary folder and
+# ports 18080/18081, and writes each run's JSON to target/bench/. Settings by environment: USERS, STORED, RATES, SECONDS_EACH, ROUNDS, SESSIONS, HOLD_SECONDS.
+set -eu
+cd "$(dirname "$0")/../.."
+
+what=${1:-all}
+users=${USERS:-1000} # chatting users
+stored=${STORED:-400000} # messages stored before the load begins
+rates=${RATES:-"1000 5000"} # messages a second, each tried in turn
+seconds=${SECONDS_EACH:-20}
+rounds=${ROUNDS:-5}
+sessions=${SESSIONS:-5000}
+hold_seconds=${HOLD_SECONDS:-20}
+
+cargo build --release --locked -p gochat -p gochat-perf
+bin=target/release
+out=target/bench
+mkdir -p "$out"
+work=$(mktemp -d)
+server=""
+stop() {
+    [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=""; }
+}
+trap 'stop; rm -rf "$work"' EXIT INT TERM
+
+start() {
+    "$bin/gochat" --data "$work/data" --listen 127.0.0.1:18080 --admin 127.0.0.1:18081 >"$work/server.out" 2>"$work/server.log" &
+    server=$!
+    until grep -q 'GoChat is ready' "$work/server.out"; do
+        kill -0 "$server" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
+        sleep 0.1
+    done
+}
+
+seed() { # seed USERS MESSAGES
+    rm -rf "$work/data"
+    "$bin/gochat" seed --data "$work/data" --users "$1" --messages "$2" --out "$work/users.jsonl"
+}
+
+if [ "$what" = chat ] || [ "$what" = all ]; then
+    seed "$users" "$stored"
+    start
+    round=1
+    while [ "$round" -le "$rounds" ]; do
+        for rate in $rates; do
+            echo "== chat: $users users, $rate messages/s, round $round of $rounds"
+            "$bin/gochat-perf" chat --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users "$users" \
+                --users-file "$work/users.jsonl" --rate "$rate" --seconds "$seconds" --json "$out/chat-$rate-$round.json"
+        done
+        round=$((round + 1))
+    done
+    stop
+fi
+
+if [ "$what" = hold ] || [ "$what" = all ]; then
+    seed "$sessions" 0
+    start
+    echo "== hold: $sessions idle sessions"
+    "$bin/gochat-perf" hold --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 \
+        --users-file "$work/users.jsonl" --seconds "$hold_seconds" --json "$out/hold-$sessions.json"
+    stop
+fi

@@ -1,0 +1,107 @@
+//! The settings of the standalone server: one section for each part, checked before anything starts.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use gochat_gateway::GatewayConfig;
+use gochat_infra::cache::MemoryCacheConfig;
+use gochat_infra::config::ConfigError;
+use gochat_infra::mq::{EmbeddedConfig, TopicConfig};
+use gochat_infra::rpc::RpcConfig;
+use gochat_infra::telemetry::LogConfig;
+use gochat_logic::LogicConfig;
+use gochat_proto::topics;
+use gochat_repo::RepoConfig;
+use gochat_task::TaskConfig;
+use serde::Deserialize;
+
+use crate::Settings;
+
+/// Everything that a file, `GOCHAT__…` variables or flags may set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics answer. Keep it on loopback: it has no password.
+    pub(crate) admin: SocketAddr,
+    /// The folder that holds everything that must survive.
+    pub(crate) data: PathBuf,
+    pub(crate) log: LogConfig,
+    /// The embedded queue; its folder is always `queue` in the data folder.
+    pub(crate) queue: EmbeddedConfig,
+    pub(crate) topics: TopicsConfig,
+    pub(crate) cache: MemoryCacheConfig,
+    pub(crate) rpc: RpcConfig,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) logic: LogicConfig,
+    pub(crate) task: TaskConfig,
+    pub(crate) repo: RepoConfig,
+    /// How long each stage of a stop may take, in milliseconds.
+    pub(crate) stop_deadline_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            data: PathBuf::from("./data"),
+            log: LogConfig::default(),
+            queue: EmbeddedConfig::default(),
+            topics: TopicsConfig::default(),
+            cache: MemoryCacheConfig::default(),
+            rpc: RpcConfig::default(),
+            gateway: GatewayConfig::default(),
+            logic: LogicConfig::default(),
+            task: TaskConfig::default(),
+            repo: RepoConfig::default(),
+            stop_deadline_ms: 15_000,
+        }
+    }
+}
+
+/// The topics of the embedded queue.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TopicsConfig {
+    /// Partitions of gochat.upstream and gochat.tasks, 1 to 65,536; may grow between restarts, never shrink.
+    pub(crate) partitions: u32,
+    /// Dead letters younger than this are kept, in hours.
+    pub(crate) dead_letter_max_age_h: u64,
+    /// The newest bytes of dead letters that are kept.
+    pub(crate) dead_letter_max_bytes: u64,
+}
+
+impl Default for TopicsConfig {
+    /// 6 partitions; dead letters for 30 days, at most 256 MiB.
+    fn default() -> Self {
+        TopicsConfig { partitions: 6, dead_letter_max_age_h: 30 * 24, dead_letter_max_bytes: 256 << 20 }
+    }
+}
+
+impl TopicsConfig {
+    /// What the queue is opened with. `gateways` is the number of slots.
+    pub(crate) fn all(&self, gateways: u32) -> Vec<TopicConfig> {
+        let age_ms = self.dead_letter_max_age_h.saturating_mul(3_600_000);
+        vec![
+            TopicConfig::durable(topics::UPSTREAM, self.partitions),
+            TopicConfig::durable(topics::TASKS, self.partitions),
+            TopicConfig::kept(topics::DEAD_LETTER, 1, age_ms, self.dead_letter_max_bytes),
+            TopicConfig::memory(topics::DOWNSTREAM, gateways),
+        ]
+    }
+}
+
+/// Reads the settings; flags win over the environment, that over the file.
+pub(crate) fn load(settings: &Settings) -> Result<Config, ConfigError> {
+    let mut flags = Vec::new();
+    let mut flag = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            flags.push((key.to_owned(), value));
+        }
+    };
+    flag("listen", settings.listen.map(|a| a.to_string()));
+    flag("admin", settings.admin.map(|a| a.to_string()));
+    flag("data", settings.data.as_ref().map(|p| p.display().to_string()));
+    gochat_infra::config::load(settings.config.as_deref(), std::env::vars(), &flags)
+}

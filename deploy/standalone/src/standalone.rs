@@ -1,0 +1,155 @@
+//! Every service in one process: who is started with what, and who stops before whom.
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gochat_gateway::{Gateway, GatewayDeps};
+use gochat_infra::admin::{self, Readiness};
+use gochat_infra::cache::{Cache, MemoryCache};
+use gochat_infra::idgen::IdGen;
+use gochat_infra::mq::Queue;
+use gochat_infra::registry::{Instance, Registry};
+use gochat_infra::rpc::Client;
+use gochat_infra::shutdown::{Sequence, Shutdown};
+use gochat_infra::telemetry::{self, Metrics};
+use gochat_infra::token::TokenKeys;
+use gochat_logic::{Logic, LogicDeps};
+use gochat_proto::topics;
+use gochat_repo::{Repo, RepoDeps};
+use gochat_task::{Task, TaskDeps};
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+
+/// The only worker that draws ids in this folder.
+pub(crate) const WORKER_ID: u16 = 0;
+/// The only gateway's partition of gochat.downstream.
+const GATEWAY_SLOT: u32 = 0;
+
+/// Opens the store of a data folder.
+pub(crate) async fn open_repo(config: &Config, data: &DataDir, metrics: &Metrics) -> Result<Repo> {
+    let mut settings = config.repo.clone();
+    settings.sqlite.file = data.store();
+    let cache = Cache::Memory(MemoryCache::new(&config.cache));
+    Ok(Repo::open(settings, RepoDeps { cache, metrics: metrics.clone() }).await?)
+}
+
+/// Runs until SIGTERM or SIGINT, then stops in order.
+pub(crate) fn run(config: Config) -> Result<()> {
+    telemetry::init_logs(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<()> {
+    let data = DataDir::open(&config.data)?;
+    let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::new(), Shutdown::new());
+    shutdown.on_signals()?;
+    // The admin port answers while the rest starts and while it stops, so it has an end of its own.
+    let admin_end = Shutdown::new();
+    readiness.not_ready("start", "the services are starting");
+    let admin = admin::serve(config.admin, metrics.clone(), readiness.clone(), admin_end.clone())
+        .await
+        .with_context(|| format!("the admin port {} can't be opened", config.admin))?;
+
+    let mut queue_config = config.queue.clone();
+    queue_config.dir = data.queue();
+    queue_config.topics = config.topics.all(GATEWAY_SLOT + 1);
+    let queue = Queue::open_embedded(queue_config)?;
+    let keys = TokenKeys::load_or_create(&data.keys())?;
+    let ids = IdGen::open(WORKER_ID, data.ids())?;
+    let instance_id = instance_id()?;
+    let registry = Registry::fixed(vec![Instance {
+        service: topics::SERVICE_GATEWAY.to_owned(),
+        instance_id: instance_id.clone(),
+        slot: GATEWAY_SLOT,
+        address: String::new(),
+    }]);
+
+    let repo = open_repo(&config, &data, &metrics).await?;
+    let repo_client = Client::local(repo.routes()).with_config(&config.rpc);
+    let services = Shutdown::new(); // logic and task stop after the gateway, not with it
+    let mut logic_config = config.logic.clone();
+    logic_config.auth.refresh_secret_file = data.refresh_secret();
+    let logic = Logic::start(
+        logic_config,
+        LogicDeps {
+            repo: repo_client.clone(),
+            queue: queue.clone(),
+            registry,
+            keys: keys.clone(),
+            ids,
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            shutdown: services.clone(),
+        },
+    )
+    .await?;
+    let task = Task::start(
+        config.task.clone(),
+        TaskDeps {
+            repo: repo_client,
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+            shutdown: services.clone(),
+        },
+    )
+    .await?;
+    let mut gateway_config = config.gateway.clone();
+    gateway_config.listen = config.listen;
+    if gateway_config.shards == 0 {
+        // The other services need cores as well.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        gateway_config.shards = (cores / 2).max(1);
+    }
+    let gateway = Gateway::start(
+        gateway_config,
+        GatewayDeps {
+            logic: Client::local(logic.routes()).with_config(&config.rpc),
+            queue: queue.clone(),
+            keys,
+            instance_id,
+            slot: GATEWAY_SLOT,
+            metrics,
+            readiness: readiness.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        },
+    )
+    .with_context(|| format!("the gateway can't listen on {}", config.listen))?;
+    gateway.ready().await;
+    readiness.ready("start");
+    println!("Admin port: http://{}/readyz", admin.addr());
+    println!("GoChat is ready: http://{}/", gateway.addr());
+
+    shutdown.requested().await;
+    let deadline = Duration::from_millis(config.stop_deadline_ms);
+    let reports = Sequence::new()
+        .stage("gateway", deadline, async move {
+            let report = gateway.drain().await;
+            tracing::info!(?report, "the gateway has drained");
+        })
+        .stage("logic", deadline, async move {
+            services.trigger();
+            logic.join().await;
+        })
+        .stage("task", deadline, task.join())
+        .stage("repo", deadline, async move { repo.close().await })
+        .stage("queue", deadline, async move { queue.close() })
+        .stage("admin", deadline, async move {
+            admin_end.trigger();
+            admin.join().await;
+        })
+        .run()
+        .await;
+    anyhow::ensure!(
+        reports.iter().all(|r| r.clean),
+        "not every part stopped within its deadline; see the log"
+    );
+    Ok(())
+}
+
+/// Names this run of the gateway; never used again.
+fn instance_id() -> Result<String> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|e| anyhow::anyhow!("no randomness from the system: {e}"))?;
+    Ok(format!("gw-{:016x}", u64::from_be_bytes(random)))
+}

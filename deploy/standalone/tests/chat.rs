@@ -1,0 +1,37 @@
+//! Promise: a message goes from one person's socket through every part to the other's, and stays.
+//! Method: one real process on an empty data folder, REST and WebSocket clients that share no code with it.
+mod harness;
+
+use harness::{Server, single};
+use serde_json::json;
+
+#[test]
+fn two_people_chat() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let (ann, bob) = (server.user("ann"), server.user("bob"));
+    let conversation = single(&ann, &bob);
+    let (mut a, mut b) = (server.connect(&ann), server.connect(&bob));
+
+    a.say(&conversation, "Hello, Bob", "a-1");
+    let accepted = a.wait_for("message-ack", |d| d["tempMessageId"] == "a-1");
+    assert_eq!(accepted["status"], "accepted", "{accepted}");
+    let stored = a.wait_for("message-ack", |d| d["tempMessageId"] == "a-1");
+    assert_eq!((&stored["status"], &stored["seqId"]), (&json!("stored"), &json!(1)), "{stored}");
+
+    let seen = b.wait_for("new-message", |_| true);
+    assert_eq!(seen["content"], "Hello, Bob");
+    assert_eq!(seen["sender"], json!(ann.id));
+    assert_eq!(seen["messageId"], stored["messageId"]);
+
+    b.say(&conversation, "Hello, Ann", "b-1");
+    assert_eq!(a.wait_for("new-message", |d| d["sender"] == json!(bob.id))["seqId"], 2);
+
+    let path = format!("/api/conversations/{conversation}/messages?after_seq=0&limit=10");
+    let (status, page) = server.call("GET", &path, Some(&ann.token), None);
+    assert_eq!(status, 200, "{page}");
+    let contents: Vec<&str> =
+        page["messages"].as_array().unwrap().iter().map(|m| m["content"].as_str().unwrap()).collect();
+    assert_eq!(contents, ["Hello, Bob", "Hello, Ann"]);
+    assert_eq!(page["messages"][0], seen, "a message reads the same live and over REST");
+}
