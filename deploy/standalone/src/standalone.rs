@@ -55,6 +55,7 @@ async fn serve(config: Config) -> Result<()> {
     queue_config.dir = data.queue();
     queue_config.topics = config.topics.all(GATEWAY_SLOT + 1);
     let queue = Queue::open_embedded(queue_config)?;
+    queue.register_metrics(&metrics);
     let keys = TokenKeys::load_or_create(&data.keys())?;
     let ids = IdGen::open(WORKER_ID, data.ids())?;
     let instance_id = instance_id()?;
@@ -133,7 +134,13 @@ async fn serve(config: Config) -> Result<()> {
         })
         .stage("task", deadline, task.join())
         .stage("repo", deadline, async move { repo.close().await })
-        .stage("queue", deadline, async move { queue.close() })
+        .stage("queue", deadline, async move {
+            // Waits for the log's thread.
+            let closed = tokio::task::spawn_blocking(move || queue.close()).await;
+            if let Err(error) = closed {
+                tracing::error!(%error, "the queue was not closed");
+            }
+        })
         .stage("admin", deadline, async move {
             admin_end.trigger();
             admin.join().await;
