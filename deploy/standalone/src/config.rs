@@ -55,7 +55,7 @@ impl Default for Config {
             logic: LogicConfig::default(),
             task: TaskConfig::default(),
             repo: RepoConfig::default(),
-            stop_deadline_ms: 15_000,
+            stop_deadline_ms: 30_000,
         }
     }
 }
