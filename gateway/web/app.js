@@ -70,7 +70,7 @@ class App extends EventTarget {
     const title = perFrame(() => {
       const unread = this.store.unreadTotal;
       document.title = unread > 0 ? `(${unread}) GoChat` : 'GoChat';
-      if (this.openId && !this.store.get(this.openId) && this.store.conversations.size > 0) this.close();
+      if (this.openId && this.store.conversations.size > 0 && !this.#canOpen(this.openId)) this.close();
     });
     this.store.addEventListener('change', title);
     this.sync.addEventListener('members-changed', ({ detail }) => {
@@ -113,9 +113,11 @@ class App extends EventTarget {
     this.#showFromAddress();
   }
 
+  #canOpen(id) { return this.store.get(id)?.left === false; }
+
   #showFromAddress() {
     const wanted = decodeURIComponent(location.hash.slice(1));
-    const id = this.store.get(wanted) ? wanted : null;
+    const id = this.#canOpen(wanted) ? wanted : null;
     const before = this.openId;
     this.openId = id;
     this.#shell.dataset.screen = id ? 'chat' : 'list';
@@ -137,7 +139,7 @@ class App extends EventTarget {
   }
 
   leftConversation(conversationId) {
-    this.store.remove(conversationId);
+    this.store.leave(conversationId);
     this.sync.reloadList().catch(() => undefined);
     if (this.openId === conversationId) this.close();
   }
@@ -159,7 +161,7 @@ class App extends EventTarget {
   }
 
   titleOf(conversation) {
-    if (conversation.type === 'world') return conversation.name || 'World';
+    if (conversation.type === 'world') return 'World';
     if (conversation.type === 'group') return conversation.name || 'Group';
     const name = this.directory.nameOf(peerOf(conversation.id, this.store.me));
     return name === '…' ? conversation.name || name : name;

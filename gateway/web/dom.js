@@ -56,7 +56,9 @@ export function avatar(id, name, type = 'single') {
 
 /** Repaints an avatar in place, once a name is known. */
 export function paintAvatar(node, id, name, type = 'single') {
-  const hue = [...String(id)].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) >>> 0, 7) % 8;
+  // FNV-1a: ids of one minute differ in few digits and should not all look alike.
+  const mixed = [...String(id)].reduce((hash, letter) => Math.imul(hash ^ letter.codePointAt(0), 16_777_619), 2_166_136_261 | 0);
+  const hue = (Math.imul(mixed ^ (mixed >>> 16), 0x45d9f3b) >>> 20) & 7;
   node.className = `avatar hue-${hue}`;
   const mark = `${type}:${name}`;
   if (node.dataset.mark === mark) return;

@@ -30,6 +30,8 @@ function newConversation(id, last) {
     updatedAt: 0,
     /** True for a chat that nobody wrote in yet: it exists on this page only. */
     draft: false,
+    /** True for a group that this user left: it is not shown, but heads tell of it, or the server would send it each time. */
+    left: false,
     /** True while a person reads further up: then nothing is trimmed under his eyes. */
     reading: false,
   };
@@ -61,14 +63,16 @@ export class Store extends EventTarget {
 
   get(id) { return this.conversations.get(id); }
 
-  /** Newest first; a conversation just begun stands on top. */
-  sorted() {
+  /** What is shown, newest first; a conversation just begun stands on top. */
+  shown() { return this.#newestFirst().filter((conversation) => !conversation.left); }
+
+  #newestFirst() {
     return [...this.conversations.values()].sort((a, b) => b.updatedAt - a.updatedAt || (a.id < b.id ? -1 : 1));
   }
 
   get unreadTotal() {
     let total = 0;
-    for (const conversation of this.conversations.values()) total += conversation.unread;
+    for (const conversation of this.conversations.values()) if (!conversation.left) total += conversation.unread;
     return total;
   }
 
@@ -115,6 +119,7 @@ export class Store extends EventTarget {
       if (summary.lastMessage) this.#hasRead(conversation, summary.lastMessage.sender, summary.lastMessage.seqId);
     }
     conversation.draft = false;
+    conversation.left = summary.left ?? false;
     conversation.type = summary.type ?? conversation.type;
     conversation.name = summary.name ?? conversation.name;
     conversation.updatedAt = Math.max(conversation.updatedAt, summary.updatedAt ?? 0);
@@ -138,13 +143,17 @@ export class Store extends EventTarget {
     return id;
   }
 
-  remove(conversationId) {
-    if (this.conversations.delete(conversationId)) this.#changed(conversationId);
+  /** This user is not a member any more. */
+  leave(conversationId) {
+    const conversation = this.get(conversationId);
+    if (!conversation) return;
+    conversation.left = true;
+    this.#changed(conversationId);
   }
 
   /** What `heads` says of us: conversation → last seq, of the `max` newest conversations. */
   heads(max) {
-    const known = this.sorted().filter((conversation) => !conversation.draft).slice(0, max);
+    const known = this.#newestFirst().filter((conversation) => !conversation.draft).slice(0, max);
     return Object.fromEntries(known.map((conversation) => [conversation.id, conversation.last]));
   }
 

@@ -254,7 +254,7 @@ export class Sync extends EventTarget {
   }
 
   #updated({ conversationId, change }) {
-    if (change === 'left') this.#store.remove(conversationId);
+    if (change === 'left') this.#store.leave(conversationId);
     if (change === 'joined' || change === 'left') this.reloadList().catch(() => undefined);
     this.dispatchEvent(new CustomEvent('members-changed', { detail: { conversationId } }));
   }

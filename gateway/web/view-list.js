@@ -70,7 +70,7 @@ export class ListView {
       this.#me.title = `@${me.username}`;
       paintAvatar(this.#meAvatar, me.userId, me.displayName || me.username);
     }
-    const conversations = store.sorted();
+    const conversations = store.shown();
     this.#empty.hidden = conversations.length > 0;
     const rows = conversations.map((conversation) => this.#row(conversation));
     const ids = new Set(conversations.map((conversation) => conversation.id));
