@@ -188,11 +188,13 @@ fn judge(args: &ChatArgs, outcome: &LoadOutcome, window: &SendingWindow) -> Resu
     println!("ack      {}", report.ack_us);
     println!("deliver  {}", report.deliver_us);
     println!(
-        "retries {} · re-sent {} · holes synced {} · redelivered {} · disconnects {} · skipped {} · bad frames {}",
+        "retries {} · re-sent {} · holes synced {} · redelivered {} · resyncs {} · disconnects {} · skipped {} · \
+         bad frames {}",
         progress.retried,
         progress.resent,
         progress.holes,
         progress.redelivered,
+        progress.resyncs,
         progress.disconnects,
         progress.skipped,
         progress.bad_frames
