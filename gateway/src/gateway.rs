@@ -229,17 +229,20 @@ impl Gateway {
 
     /// Waits until no shard has a send that the queue has not answered.
     async fn acks(&self) {
-        let answers: Vec<_> = (0..self.mailboxes.len())
-            .map(|shard| {
-                let (done, answer) = oneshot::channel();
-                self.mailboxes.shard(shard).post_reserved(Mail::Drain(done));
-                answer
-            })
-            .collect();
-        for answer in answers {
-            // A shard that has ended has nothing pending.
-            let _ = answer.await;
-        }
+        ask_all(&self.mailboxes, Mail::Drain).await;
+    }
+}
+
+/// Posts a mail to every shard and waits for their answers. A shard that has ended has nothing to say.
+async fn ask_all(mailboxes: &Mailboxes<Mail>, mail: impl Fn(oneshot::Sender<()>) -> Mail) {
+    let ask = |shard| {
+        let (done, answer) = oneshot::channel();
+        mailboxes.shard(shard).post_reserved(mail(done));
+        answer
+    };
+    let answers: Vec<_> = (0..mailboxes.len()).map(ask).collect();
+    for answer in answers {
+        let _ = answer.await;
     }
 }
 
@@ -283,9 +286,9 @@ async fn learn_epoch(
     loop {
         match Box::pin(calls::epoch(clients.clone())).await {
             Ok(epoch) => {
-                for shard in 0..mailboxes.len() {
-                    mailboxes.shard(shard).post_reserved(Mail::Epoch(epoch));
-                }
+                // In two steps: a connection is taken by one shard and greeted by another.
+                ask_all(&mailboxes, |noted| Mail::Epoch(epoch, noted)).await;
+                ask_all(&mailboxes, Mail::Open).await;
                 readiness.ready(CONDITION);
                 opened.send_replace(true);
                 return;

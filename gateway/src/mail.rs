@@ -21,8 +21,10 @@ pub(crate) enum Mail {
     Rechecked { conn: ConnId, user_id: u64, changed: Option<Vec<Head>> },
     /// What goes out to connections of this shard.
     Downstream(Vec<Item>),
-    /// The store's epoch is known.
-    Epoch(u64),
+    /// The store's epoch is known; answered when noted.
+    Epoch(u64, oneshot::Sender<()>),
+    /// Every shard knows the epoch: connections may be taken.
+    Open(oneshot::Sender<()>),
     /// The gateway wants to know what was counted.
     Sample(oneshot::Sender<Counters>),
     /// No more sends; tell when the queue has answered for all of them.

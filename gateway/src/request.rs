@@ -88,7 +88,7 @@ impl Shard {
     fn upgrade(&mut self, request: &Request<'_>, now_unix_s: u64) -> Result<Upgrade<Session>, Error> {
         let shared = &self.shared;
         let asked = auth::upgrade(request, &shared.upgrade_rules, &shared.keys, now_unix_s)?;
-        if self.draining || self.epoch.is_none() {
+        if self.draining || !self.open {
             let message = "the server can't take connections now: try again in a moment";
             let error = Error::new(Code::Unavailable, message);
             return Err(error.retry_after_ms(shared.config.side.retry_after_ms));

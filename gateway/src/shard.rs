@@ -55,6 +55,8 @@ pub(crate) struct Shard {
     pub(crate) random: Random,
     /// The store's, once known.
     pub(crate) epoch: Option<u64>,
+    /// Connections may be taken: a home shard elsewhere knows the epoch too.
+    pub(crate) open: bool,
     /// Requests so far, for their ids.
     pub(crate) requests: u64,
     /// Set when the gateway drains; answered when nothing is pending any more.
@@ -75,6 +77,7 @@ impl Shard {
             counters: Counters::default(),
             random: Random::seeded(),
             epoch: None,
+            open: false,
             requests: 0,
             drained: None,
             draining: false,
@@ -199,7 +202,14 @@ impl App for Shard {
             Mail::Rechecked { conn, user_id, changed } => {
                 self.rechecked(cx, conn, user_id, changed.as_deref())
             }
-            Mail::Epoch(epoch) => self.epoch = self.epoch.max(Some(epoch)),
+            Mail::Epoch(epoch, noted) => {
+                self.epoch = self.epoch.max(Some(epoch));
+                let _ = noted.send(());
+            }
+            Mail::Open(done) => {
+                self.open = true;
+                let _ = done.send(());
+            }
             Mail::Sample(to) => {
                 self.counters.pending = self.pending.len() as u64;
                 let _ = to.send(self.counters.clone());
