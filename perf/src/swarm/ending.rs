@@ -33,7 +33,8 @@ impl Worker {
         let (tail_us, answer_us) = (rules.tail_wait_ms * 1000, rules.answer_wait_ms * 1000);
         match self.phase {
             Phase::Load if self.control.give_up_at_us() != u64::MAX => {
-                self.send_due(now_us);
+                // All that was due by the end is sent, also what became due since `now_us` was taken.
+                self.send_due(u64::MAX);
                 self.pacer = None;
                 self.phase = Phase::Drain;
             }
