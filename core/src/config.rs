@@ -114,8 +114,10 @@ pub struct Config {
 
     /// How long a draining engine goes on accepting, so that a balancer can notice.
     pub drain_grace_ms: u64,
-    /// Time over which the closes with 1001 are spread.
+    /// Time over which the closes with 1001 are spread, at most.
     pub drain_spread_ms: u64,
+    /// Time that each connection of a shard adds to the spread until it is full: few are told soon.
+    pub drain_pace_ms: u64,
     /// Time from the start of a drain after which what is left is closed as it is; at least grace and spread.
     pub drain_deadline_ms: u64,
 
@@ -167,6 +169,7 @@ impl Default for Config {
             tick_ms: 50,
             drain_grace_ms: 1_000,
             drain_spread_ms: 5_000,
+            drain_pace_ms: 5,
             drain_deadline_ms: 15_000,
             driver_entries: 1024,
             uring_completion_entries: 32_768,
@@ -247,6 +250,7 @@ impl Config {
         within("tick_ms", self.tick_ms, 1, 1_000)?;
         within("drain_grace_ms", self.drain_grace_ms, 0, HOUR_MS)?;
         within("drain_spread_ms", self.drain_spread_ms, 0, HOUR_MS)?;
+        within("drain_pace_ms", self.drain_pace_ms, 0, HOUR_MS)?;
         let planned_ms = self.drain_grace_ms + self.drain_spread_ms;
         within("drain_deadline_ms", self.drain_deadline_ms, planned_ms.max(1), 3 * HOUR_MS)?;
         within("driver_entries", self.driver_entries.into(), 256, 32_768)?;

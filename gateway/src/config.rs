@@ -436,6 +436,7 @@ struct EdgeDef {
     tick_ms: u64,
     drain_grace_ms: u64,
     drain_spread_ms: u64,
+    drain_pace_ms: u64,
     drain_deadline_ms: u64,
     driver_entries: u32,
     uring_completion_entries: u32,

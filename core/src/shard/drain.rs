@@ -1,7 +1,7 @@
 //! The end of a shard, polite or at once.
 //!
 //! Politely: accepting goes on for a grace time, then what waits in the accept queue is taken, the listener is closed,
-//! and clients are closed with 1001 at random times within a spread. A shard ends when it has no connection left and
+//! and clients are closed with 1001 at random times within a spread that grows with their number. A shard ends when it has no connection left and
 //! no other shard can hand one over, or at the deadline.
 
 use super::accept::{Swept, sweep};
@@ -77,14 +77,18 @@ impl<A: App> Shard<A> {
         let mut random = RandomState::new().build_hasher();
         let mut state = self.state.borrow_mut();
         state.draining = true;
+        let config = &state.config;
+        let spread_ms =
+            config.drain_spread_ms.min(config.drain_pace_ms.saturating_mul(state.conns.len() as u64));
         for slot in 0..state.conns.slots() {
             let Some(id) = state.conns.id_at(slot) else { continue };
             random.write_usize(slot);
-            let delay_ms = random.finish() % (state.config.drain_spread_ms + 1);
+            let delay_ms = random.finish() % (spread_ms + 1);
             let due_ms = state.now_ms + delay_ms;
             state.wheel.insert(due_ms, Timer::DrainClose(id));
         }
-        let spread_ends_ms = state.now_ms + state.config.drain_spread_ms;
+        let idle_ends_ms =
+            state.now_ms + state.config.drain_spread_ms.min(spread_ms.max(state.config.drain_grace_ms));
         for slot in 0..state.http.slots() {
             let Some(id) = state.http.id_at(slot) else { continue };
             let Some(http) = state.http.get(id).filter(|http| http.stage == Stage::Idle) else { continue };
@@ -92,7 +96,7 @@ impl<A: App> Shard<A> {
                 http.socket.shutdown(Shutdown::Read);
             } else {
                 // A first request may be on its way.
-                let deadline_ms = http.deadline_ms.min(spread_ends_ms);
+                let deadline_ms = http.deadline_ms.min(idle_ends_ms);
                 enter(&mut state, id, Stage::Idle, deadline_ms);
             }
         }
