@@ -1,6 +1,6 @@
 //! Who may write where. Rejections rest on a fresh look at the store; permissions may rest on what the owner keeps,
 //! since the save is refused when the membership has changed since.
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::rpc;
@@ -27,6 +27,7 @@ pub(crate) async fn authorize<'a>(
     round: &mut Round<'a>,
 ) {
     let mut checks = JoinSet::<Check>::new();
+    let mut unanswered = BTreeSet::new();
     for (index, work) in works.iter_mut().enumerate() {
         match work.conversation {
             Conversation::World => {}
@@ -35,6 +36,7 @@ pub(crate) async fn authorize<'a>(
             }
             Conversation::Group(group_id) => {
                 if let Some(senders) = senders_to_check(work, owner, round) {
+                    unanswered.insert(index);
                     let mut groups = groups.clone();
                     checks.spawn(async move {
                         let request = CheckGroupMembersRequest { group_id, user_ids: senders };
@@ -49,9 +51,15 @@ pub(crate) async fn authorize<'a>(
         }
     }
     while let Some(checked) = checks.join_next().await {
-        // A lost task would leave its work unjudged; it panics here as it did there, and the batch is read again.
-        let (index, answer) = checked.expect("a membership check does not panic");
-        settle_check(&mut works[index], owner, answer, round);
+        // A check that panicked is one without an answer.
+        if let Ok((index, answer)) = checked {
+            unanswered.remove(&index);
+            settle_check(&mut works[index], owner, answer, round);
+        }
+    }
+    for index in unanswered {
+        let lost = Error::internal("a membership check was lost");
+        settle_check(&mut works[index], owner, Err(lost), round);
     }
 }
 

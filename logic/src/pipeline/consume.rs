@@ -3,19 +3,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use gochat_infra::admin::Readiness;
 use gochat_infra::idgen::IdGen;
-use gochat_infra::mq::{Consumer, Event, Outgoing, Producer, Record, Target, TopicPartition};
+use gochat_infra::mq::{Consumer, Event, Producer, Record, TopicPartition};
 use gochat_infra::rpc;
 use gochat_infra::shutdown::Shutdown;
-use gochat_proto::queue::v1::DeadLetter;
 use gochat_proto::topics;
-use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::attempt::{Attempts, unix_ms};
+use super::attempt::Attempts;
+use super::dead_letter;
 use super::decode::{Inbound, Poison, decode};
 use super::distribute::{self, Finished, ToDistribute};
 use super::metrics::PipelineMetrics;
@@ -226,22 +224,7 @@ impl Consume {
         let mut outcomes = BTreeMap::new();
         for poison in poisoned {
             let record = &records[poison.record];
-            let letter = DeadLetter {
-                topic: record.topic.to_owned(),
-                partition: record.partition,
-                offset: record.offset,
-                key: record.key.clone(),
-                value: record.value.clone(),
-                error: poison.reason.clone(),
-                failed_at_ms: unix_ms(),
-            };
-            let outgoing = Outgoing {
-                topic: topics::DEAD_LETTER,
-                target: Target::ByKey,
-                key: record.key.clone(),
-                value: Bytes::from(letter.encode_to_vec()),
-            };
-            if let Err(error) = self.producer.send_wait(outgoing).await {
+            if let Err(error) = dead_letter::bury(&self.producer, record, &poison.reason).await {
                 tracing::warn!(%error, "the dead letter did not take a record; it waits");
                 left.push(poison.record);
                 continue;

@@ -55,14 +55,14 @@ pub(crate) async fn run(
     while let Some(next) = rounds.recv().await {
         match next {
             ToDistribute::Round { deliveries, replies, commits } => {
-                let start = Instant::now();
-                for reply in replies {
-                    downstream.reply(reply.gateway_slot, reply.record);
-                }
-                if !deliveries.is_empty() {
+                if !replies.is_empty() {
+                    let start = Instant::now();
+                    for reply in replies {
+                        downstream.reply(reply.gateway_slot, reply.record);
+                    }
                     deliver(&downstream, &deliveries).await;
+                    metrics.stage("distribute", start.elapsed());
                 }
-                metrics.stage("distribute", start.elapsed());
                 finished.add(commits);
             }
             ToDistribute::Flush(done) => drop(done.send(())),

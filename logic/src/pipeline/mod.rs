@@ -6,6 +6,7 @@
 mod attempt;
 mod authorize;
 mod consume;
+mod dead_letter;
 mod decode;
 mod dedupe;
 mod distribute;

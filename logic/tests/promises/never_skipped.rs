@@ -4,7 +4,7 @@
 //! Method: garbage among good messages; saves refused for a long time; a restart in between.
 use crate::support::faults::{Door, Fault};
 use crate::support::{House, upstream};
-use gochat_infra::mq::{ConsumerConfig, Event};
+use gochat_infra::mq::{ConsumerConfig, EmbeddedConfig, Event};
 use gochat_proto::queue::v1::DeadLetter;
 use gochat_proto::topics;
 use prost::Message as _;
@@ -34,19 +34,23 @@ async fn poison_is_buried_and_the_partition_goes_on() {
     house.send_record(PAIR, vec![0xff; 9]).await;
     house.send_record(PAIR, upstream(1, "single_2_1", "no-such-id", "text").encode_to_vec()).await;
     house.send_record(PAIR, upstream(1, PAIR, "too-long", &"x".repeat(8193)).encode_to_vec()).await;
+    // Fits into the queue by itself, and not with its reason around it.
+    let room = EmbeddedConfig::default().record_max_bytes - PAIR.len();
+    house.send_record(PAIR, vec![0xff; room]).await;
     house.send(1, PAIR, "after", "text").await;
     assert_eq!(inbox.stored("before").await.1, 1);
     assert_eq!(inbox.stored("after").await.1, 2);
     assert_eq!(inbox.rejected("no-such-id").await, 1000);
     assert_eq!(inbox.rejected("too-long").await, 1000);
-    let letters = dead_letters(&house, 3).await;
+    let letters = dead_letters(&house, 4).await;
     assert_eq!(letters[0].value, vec![0xff; 9]);
     assert!(letters[0].error.contains("not an upstream message"));
+    assert!(letters[3].error.contains("cut") && letters[3].value.len() == 1024);
     for letter in &letters {
         assert_eq!((letter.topic.as_str(), &letter.key[..]), (topics::UPSTREAM, PAIR.as_bytes()));
     }
     assert!(letters.is_sorted_by_key(|letter| letter.offset));
-    assert_eq!(running.metric(r#"logic_pipeline_records_total{outcome="dead-letter"}"#), 3.0);
+    assert_eq!(running.metric(r#"logic_pipeline_records_total{outcome="dead-letter"}"#), 4.0);
     running.stop().await;
 }
 
