@@ -28,7 +28,17 @@ enum Command {
     Hold(hold::HoldArgs),
 }
 
+/// Each session is a file descriptor, and shells often allow only 1,024: takes what the system allows. What is
+/// still missing shows when a connect fails.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 fn main() -> ExitCode {
+    raise_descriptor_limit();
     let ended = match Cli::parse().command {
         Command::Chat(args) => chat::run(&args),
         Command::Hold(args) => hold::run(&args),

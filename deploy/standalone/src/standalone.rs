@@ -16,6 +16,7 @@ use gochat_logic::{Logic, LogicDeps};
 use gochat_proto::topics;
 use gochat_repo::{Repo, RepoDeps};
 use gochat_task::{Task, TaskDeps};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -36,8 +37,23 @@ pub(crate) async fn open_repo(config: &Config, data: &DataDir, metrics: &Metrics
 /// Runs until SIGTERM or SIGINT, then stops in order.
 pub(crate) fn run(config: Config) -> Result<()> {
     telemetry::init_logs(&config.log)?;
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
+}
+
+/// Each connection is a file descriptor, and shells often allow only 1,024: takes what the system allows.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let before = limit.current;
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => tracing::info!(?before, now = ?limit.maximum, "file descriptor limit raised"),
+        Err(error) => tracing::warn!(%error, limit = ?before, "the file descriptor limit stays low"),
+    }
 }
 
 async fn serve(config: Config) -> Result<()> {

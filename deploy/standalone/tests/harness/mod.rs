@@ -155,7 +155,9 @@ fn spawn(
     http: SocketAddr,
     admin: SocketAddr,
 ) -> (Child, SocketAddr, SocketAddr) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_gochat"))
+    // With the soft limit of a usual shell, which the server has to raise by itself.
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gochat")])
         .args(["--listen", &http.to_string(), "--admin", &admin.to_string(), "--data"])
         .arg(data)
         .args(args)
