@@ -2,6 +2,7 @@
 
 use std::fmt::Error as FmtError;
 use std::fs;
+use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
@@ -52,7 +53,10 @@ pub struct LogError(String);
 pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| LogError(format!("filter {:?}: {error}", config.filter)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let begun = match config.format {
         LogFormat::Human => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -142,7 +142,13 @@ async fn serve(config: Config) -> Result<()> {
     let reports = Sequence::new()
         .stage("gateway", deadline, async move {
             let report = gateway.drain().await;
-            tracing::info!(?report, "the gateway has drained");
+            tracing::info!(
+                clean = report.engine.clean,
+                forced = report.engine.forced,
+                acks_complete = report.acks_complete,
+                sessions_reported = report.sessions_reported,
+                "the gateway has closed its connections"
+            );
         })
         .stage("logic", deadline, async move {
             services.trigger();
