@@ -215,7 +215,7 @@ fn serve(
     world.lock().unwrap().online.entry(user).or_default().push((number, mail.clone()));
     let hello = json!({"protocol": 1, "userId": user.to_string(), "heartbeatMs": 30_000, "epoch": 1, "headsIntervalMs": 300_000});
     mail.send(frame("hello", hello))?;
-    let mut session = Session { user, number, fault, world, mail, refused: HashMap::new() };
+    let mut session = Session { user, fault, world, mail, refused: HashMap::new() };
     let ended = session.run(socket, &inbox, down);
     let mut world = world.lock().unwrap();
     world.online.entry(user).or_default().retain(|(other, _)| *other != number);
@@ -252,7 +252,6 @@ fn frame(kind: &str, data: Value) -> Value {
 
 struct Session<'a> {
     user: u64,
-    number: u64,
     fault: Fault,
     world: &'a Mutex<World>,
     mail: Sender<Value>,
@@ -395,7 +394,7 @@ impl Session<'_> {
                 return true;
             }
             Fault::ForgetAccepted => {
-                // Said to be queued, and gone; only a re-send brings it back, after it was given up here.
+                // A place that it never gets.
                 self.ack(&client_msg_id, "accepted", json!({}));
                 world.ids += 1;
                 let id = world.ids.to_string();
@@ -430,7 +429,7 @@ impl Session<'_> {
         if !matches!(fault, Fault::DropStoredAck | Fault::NewIdAtResend) {
             self.ack(&client_msg_id, "stored", json!({"messageId": stored.id.to_string(), "seqId": seq}));
         }
-        if self.fault == Fault::NewIdAtResend && strikes_ack(fault) {
+        if fault == Fault::NewIdAtResend {
             self.ack(
                 &client_msg_id,
                 "stored",
@@ -475,10 +474,5 @@ impl Session<'_> {
                 }
             }
         }
-        let _ = self.number;
     }
-}
-
-fn strikes_ack(fault: Fault) -> bool {
-    fault == Fault::NewIdAtResend
 }
