@@ -12,7 +12,7 @@ use gochat_infra::errors::{Code, Error};
 use gochat_infra::idgen::IdGen;
 use gochat_infra::mq::{EmbeddedConfig, Outgoing, Queue, Target, TopicConfig};
 use gochat_infra::registry::{Instance, Registry};
-use gochat_infra::rpc::Client;
+use gochat_infra::rpc::{Client, RpcConfig};
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
 use gochat_infra::token::TokenKeys;
@@ -158,7 +158,8 @@ impl House {
             shutdown: shutdown.clone(),
         };
         let logic = Logic::start(config, deps).await.unwrap();
-        let client = Client::local(logic.routes());
+        // A busy machine may take its time over a password; what is refused is refused at once.
+        let client = Client::local(logic.routes()).with_config(&RpcConfig { deadline_ms: 60_000 });
         Running { logic, shutdown, metrics, readiness, client }
     }
 
