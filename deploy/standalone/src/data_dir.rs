@@ -2,11 +2,15 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 /// Raised when the layout of the folder changes in a way that older programs would damage.
 const LAYOUT_VERSION: u32 = 1;
+
+/// How long a process that was just killed may still hold the lock while the kernel takes it apart.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// An open data folder. The lock ends with the process, however that ends.
 pub(crate) struct DataDir {
@@ -26,7 +30,7 @@ impl DataDir {
             .write(true)
             .open(&lock_path)
             .with_context(|| format!("{} can't be opened", lock_path.display()))?;
-        match lock.try_lock() {
+        match lock_soon(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!(
                 "the data folder {} is in use by another gochat process; stop that one or choose another with --data",
@@ -92,6 +96,19 @@ impl DataDir {
 
     pub(crate) fn ids(&self) -> PathBuf {
         self.root.join("ids")
+    }
+}
+
+/// Waits for a lock that is about to be free: a supervisor may start the next process before the last one is gone.
+fn lock_soon(lock: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return done,
+        }
     }
 }
 
