@@ -1,0 +1,370 @@
+//! Promise: people chat through the page at `/` in a real browser, and what they wrote survives the server's death.
+//! Method: chromium against a running `gochat`; each person is a browser of its own. `GOCHAT_SCREENSHOTS=folder` keeps pictures.
+
+mod browser;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod person;
+
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use browser::{Browsers, Screen};
+use harness::Server;
+use person::{PASSWORD, Person};
+
+/// Two browsers fill a small machine: one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+/// As long as a username may be.
+const LONG_USERNAME: &str = "bartholomew.featherstonehaugh-cholmondeley_the_3rd";
+
+type Story = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+struct Stage {
+    server: Server,
+    _data: TempDir,
+    browsers: Browsers,
+}
+
+impl Stage {
+    async fn person(&mut self, screen: Screen, username: &'static str, name: &str) -> Person {
+        let window = self.browsers.open(screen).await;
+        Person::register(window, &self.server.url("/"), username, name).await
+    }
+}
+
+/// Plays a story with a fresh server, and ends its browsers however it went.
+async fn play(story: impl FnOnce(Arc<Mutex<Stage>>) -> Story) {
+    let _alone = ONE_AT_A_TIME.lock().await;
+    let data = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(data.path());
+    let stage = Arc::new(Mutex::new(Stage { server, _data: data, browsers: Browsers::start() }));
+    let ended = tokio::spawn(story(stage.clone())).await;
+    stage.lock().await.browsers.close().await;
+    if let Err(failure) = ended {
+        resume_unwind(failure.into_panic());
+    }
+}
+
+/// An account without a browser, for a member who only has to exist or to write now and then.
+async fn account(by: &Person, username: &str, name: &str) {
+    let body = "const answer = await fetch('/api/auth/register', { method: 'POST', \
+        headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(args) }); return answer.status";
+    let email = format!("{}@example.org", &username[..3]);
+    let user = json!({ "username": username, "email": email, "password": PASSWORD, "displayName": name });
+    assert_eq!(by.run_async(body, user).await, json!(201));
+}
+
+/// Another device of `username` writes, driven from the window of `by` but not through its page.
+async fn speaks(by: &Person, username: &str, place: Value, texts: &[&str]) {
+    let mut args = place;
+    args["username"] = json!(username);
+    args["password"] = json!(PASSWORD);
+    args["texts"] = json!(texts);
+    by.run_async(include_str!("speak.js"), args).await;
+}
+
+#[tokio::test]
+async fn two_people_chat_in_single_group_and_world() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let amelia = stage.person(Screen::Desktop, "amelia", "Amelia Hart").await;
+            let ben = stage.person(Screen::Desktop, "ben.okafor", "Ben Okafor").await;
+            account(&amelia, "chloe", "Chloé Martin").await;
+            single_chat(&amelia, &ben).await;
+            hostile_text_is_text(&amelia, &ben).await;
+            group_chat(&amelia, &ben).await;
+            world_chat(&amelia, &ben).await;
+            lively_group(&amelia, &ben).await;
+            members_go(&amelia, &ben).await;
+            a_reload_shows_the_same(&amelia).await;
+        })
+    })
+    .await;
+}
+
+async fn single_chat(amelia: &Person, ben: &Person) {
+    amelia.finds("ben.okafor").await;
+    amelia.writes("Hi Ben! Did the new build arrive?").await;
+    amelia.sees_state("Hi Ben! Did the new build arrive?", &["stored"]).await;
+    ben.sees_unread("Amelia Hart", "1").await;
+    amelia.writes("No hurry.").await;
+    ben.sees_unread("Amelia Hart", "2").await;
+
+    ben.opens("Amelia Hart").await;
+    ben.sees_texts(&["Hi Ben! Did the new build arrive?".into(), "No hurry.".into()]).await;
+    ben.sees_unread("Amelia Hart", "").await;
+    amelia.sees_state("No hurry.", &["read"]).await;
+    ben.writes("It did, and it starts in a blink.").await;
+    amelia.sees_text("It did, and it starts in a blink.").await;
+    ben.sees_state("It did, and it starts in a blink.", &["read"]).await;
+}
+
+async fn hostile_text_is_text(amelia: &Person, ben: &Person) {
+    let hostile = "<img src=x onerror=\"document.title='owned'\"><b>bold</b>";
+    ben.writes(hostile).await;
+    amelia.sees_text(hostile).await;
+    let parsed =
+        amelia.run("return document.querySelectorAll('.messages img, .messages b').length", json!([])).await;
+    assert_eq!(parsed, json!(0));
+    assert!(amelia.window().title().await.expect("a title").contains("GoChat"));
+    ben.writes("See? Only text.").await;
+    amelia.sees_text("See? Only text.").await;
+}
+
+async fn group_chat(amelia: &Person, ben: &Person) {
+    amelia.click("#new-group").await;
+    amelia.fill("input[name=group-name]", "Release crew").await;
+    for member in ["ben.okafor", "chloe"] {
+        amelia.fill("dialog input[name=username]", member).await;
+        amelia.click("dialog .picker button").await;
+        amelia
+            .until("document.querySelector(`dialog [data-user='${args[0]}']`) !== null", json!([member]))
+            .await;
+    }
+    amelia.click("dialog button[type=submit]").await;
+    amelia
+        .until("document.querySelector('.chat-title .subtitle').textContent === '3 members'", json!([]))
+        .await;
+    amelia.writes("Welcome aboard. We ship on Friday.").await;
+    amelia.sees_state("Welcome aboard. We ship on Friday.", &["stored"]).await;
+    ben.sees_unread("Release crew", "1").await;
+    ben.opens("Release crew").await;
+    ben.sees_text("Welcome aboard. We ship on Friday.").await;
+    amelia.sees_state("Welcome aboard. We ship on Friday.", &["read"]).await;
+    ben.writes("Friday works for me.").await;
+    amelia.sees_text("Friday works for me.").await;
+}
+
+async fn world_chat(amelia: &Person, ben: &Person) {
+    ben.opens("World").await;
+    ben.writes("Good morning, everybody!").await;
+    ben.sees_state("Good morning, everybody!", &["stored"]).await;
+    amelia.sees_unread("World", "1").await;
+    amelia.opens("World").await;
+    amelia.sees_text("Good morning, everybody!").await;
+    amelia.sees_unread("World", "").await;
+}
+
+/// Three people in one group at once: all see the same order. It is also the picture in the README.
+async fn lively_group(amelia: &Person, ben: &Person) {
+    amelia.opens("Release crew").await;
+    ben.opens("Release crew").await;
+    let group = amelia.run("return { conversationId: location.hash.slice(1) }", json!([])).await;
+    let chloe = |text| speaks(amelia, "chloe", group.clone(), text);
+    chloe(&[
+        "Thanks for the invite! 👋",
+        "I pulled the plug ten times while the load ran: nothing lost, nothing twice.",
+    ])
+    .await;
+    let talk = [
+        (ben, "That is what I like to read on a Monday."),
+        (
+            amelia,
+            "Could one of you try it from a phone as well? The list and the chat should be two screens there.",
+        ),
+        (ben, "Already on it, from the train. Three tunnels so far."),
+        (ben, "What I wrote in the dark went out when the light came back, in order."),
+    ];
+    for (who, text) in talk {
+        who.writes(text).await;
+        amelia.sees_text(text).await;
+        ben.sees_text(text).await;
+    }
+    chloe(&["Same here on the tram 🚋"]).await;
+    ben.sees_text("Same here on the tram 🚋").await;
+    amelia.writes("Lovely. Then Friday it is!").await;
+    amelia.sees_state("Lovely. Then Friday it is!", &["read"]).await;
+    ben.sees_texts(&amelia.texts().await).await;
+    ben.opens("World").await;
+    ben.writes("Coffee is ready on the second floor ☕").await;
+    amelia.sees_unread("World", "1").await;
+    amelia.takes_picture("page.png").await;
+}
+
+async fn members_go(amelia: &Person, ben: &Person) {
+    amelia.opens("Release crew").await;
+    amelia.click("#show-members").await;
+    amelia.click("#members [data-user=chloe] button").await;
+    amelia.until("document.querySelector('#members [data-user=chloe]') === null", json!([])).await;
+    amelia.click("dialog .dialog-head button").await;
+    ben.opens("Release crew").await;
+    ben.click("#show-members").await;
+    ben.click("#leave-group").await;
+    ben.click("#leave-group").await;
+    ben.misses_in_list("Release crew").await;
+    amelia
+        .until("document.querySelector('.chat-title .subtitle').textContent === '1 member'", json!([]))
+        .await;
+}
+
+async fn a_reload_shows_the_same(amelia: &Person) {
+    amelia.opens("Ben Okafor").await;
+    let before = amelia.texts().await;
+    amelia.window().refresh().await.expect("the page reloads");
+    amelia.sees_connection("online").await;
+    amelia.sees_texts(&before).await;
+}
+
+#[tokio::test]
+async fn a_killed_server_costs_no_message_and_doubles_none() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let amelia = stage.person(Screen::Desktop, "amelia", "Amelia Hart").await;
+            let ben = stage.person(Screen::Desktop, "ben", "Ben Okafor").await;
+            amelia.finds("ben").await;
+            amelia.writes("Before the storm").await;
+            ben.opens("Amelia Hart").await;
+            ben.writes("All calm here").await;
+            amelia.sees_text("All calm here").await;
+            amelia.sees_state("Before the storm", &["stored", "read"]).await;
+
+            // Its last word may be on the way when the server dies.
+            amelia.writes("Is this still going out?").await;
+            stage.server.kill();
+            for person in [&amelia, &ben] {
+                person.until("!document.querySelector('#banner').hidden", json!([])).await;
+            }
+            for number in 1..=3 {
+                amelia.writes(&format!("Amelia in the dark {number}")).await;
+                ben.writes(&format!("Ben in the dark {number}")).await;
+            }
+            amelia.sees_state("Amelia in the dark 3", &["sending"]).await;
+            stage.server.restart();
+
+            for person in [&amelia, &ben] {
+                person.sees_connection("online").await;
+                person.sees_text("Amelia in the dark 3").await;
+                person.sees_text("Ben in the dark 3").await;
+                person
+                    .until(
+                        "[...document.querySelectorAll('.message[data-own=true]')].every((m) => ['stored', 'read'].includes(m.dataset.state))",
+                        json!([]),
+                    )
+                    .await;
+            }
+            let seen = amelia.texts().await;
+            ben.sees_texts(&seen).await;
+            let of = |name: &str| seen.iter().filter(|text| text.starts_with(name)).cloned().collect::<Vec<_>>();
+            for name in ["Amelia", "Ben"] {
+                let wanted: Vec<_> = (1..=3).map(|number| format!("{name} in the dark {number}")).collect();
+                assert_eq!(of(name), wanted);
+            }
+            assert_eq!(seen.len(), 9, "{seen:#?}");
+            amelia.until("document.querySelector('#banner').hidden", json!([])).await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_phone_shows_one_screen_at_a_time_without_sideways_scrolling() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let chloe = stage.person(Screen::Phone, "chloe", "Chloé Martin").await;
+            account(&chloe, "amelia", "Amelia Hart").await;
+            account(&chloe, LONG_USERNAME, "Bartholomew Featherstonehaugh-Cholmondeley").await;
+            fits(&chloe).await;
+            chloe.finds(LONG_USERNAME).await;
+            assert!(!shown(&chloe, ".list-pane").await && shown(&chloe, ".chat-pane").await);
+            chloe.writes(&"Donaudampfschiff".repeat(12)).await;
+            chloe.sees_state(&"Donaudampfschiff".repeat(12), &["stored"]).await;
+            fits(&chloe).await;
+            chloe.click("#back").await;
+            assert!(shown(&chloe, ".list-pane").await && !shown(&chloe, ".chat-pane").await);
+            fits(&chloe).await;
+            chloe.opens("World").await;
+            chloe.window().back().await.expect("the browser goes back");
+            chloe.until("document.querySelector('.shell').dataset.screen === 'list'", json!([])).await;
+            chat_on_the_phone(&chloe).await;
+            chloe.click("#back").await;
+            chloe.click("#new-group").await;
+            fits(&chloe).await;
+        })
+    })
+    .await;
+}
+
+async fn chat_on_the_phone(chloe: &Person) {
+    let amelia = |texts| speaks(chloe, "amelia", json!({ "to": "chloe" }), texts);
+    amelia(&["Are you on the train already?"]).await;
+    chloe.sees_unread("Amelia Hart", "1").await;
+    chloe.opens("Amelia Hart").await;
+    for text in ["Yes! Two stops to go.", "There was a tunnel, but what I wrote in it went out right after."]
+    {
+        chloe.writes(text).await;
+        chloe.sees_state(text, &["stored"]).await;
+    }
+    amelia(&["Ha, that is the whole idea 🚆", "See you at the door. Bring the cake!"]).await;
+    chloe.writes("Of course. It is still in one piece, and so am I.").await;
+    chloe.sees_state("Of course. It is still in one piece, and so am I.", &["stored"]).await;
+    amelia(&["Perfect 🎉"]).await;
+    chloe.sees_text("Perfect 🎉").await;
+    fits(chloe).await;
+    chloe.takes_picture("page-phone.png").await;
+}
+
+async fn shown(person: &Person, css: &str) -> bool {
+    person.run("return document.querySelector(arguments[0]).checkVisibility()", json!([css])).await
+        == json!(true)
+}
+
+/// Nothing is wider than the screen: neither the page nor any box that scrolls on its own.
+async fn fits(person: &Person) {
+    let script = "return [document.scrollingElement, ...document.querySelectorAll('body *')]\
+        .filter((node) => node.scrollWidth > node.clientWidth + 1 && (node === document.scrollingElement \
+            || ['auto', 'scroll'].includes(getComputedStyle(node).overflowX)))\
+        .map((node) => `${node.tagName}.${node.className}: ${node.scrollWidth} in ${node.clientWidth}`)";
+    assert_eq!(person.run(script, json!([])).await, json!([]));
+    assert_eq!(person.run("return document.documentElement.clientWidth", json!([])).await, json!(360));
+}
+
+#[tokio::test]
+async fn older_messages_come_on_scrolling_up() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let ben = stage.person(Screen::Desktop, "ben", "Ben Okafor").await;
+            let all: Vec<_> = (1..=130).map(|number| format!("Message {number} of many")).collect();
+            let texts: Vec<_> = all.iter().map(String::as_str).collect();
+            speaks(&ben, "ben", json!({ "conversationId": "world" }), &texts).await;
+            ben.window().refresh().await.expect("the page reloads");
+            ben.opens("World").await;
+            ben.sees_text("Message 130 of many").await;
+            let scroll = "document.querySelector('#messages').scrollTop = 0";
+            let mut first = String::new();
+            while first != "Message 1 of many" {
+                ben.run(scroll, json!([])).await;
+                ben.until("document.querySelector('.message .text').textContent !== args[0]", json!([first]))
+                    .await;
+                first = ben.texts().await.swap_remove(0);
+            }
+            assert_eq!(ben.texts().await, all);
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_keeps_order_and_sends_again_as_it_promises() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let ben = stage.person(Screen::Desktop, "ben", "Ben Okafor").await;
+            for checks in [include_str!("store_checks.js"), include_str!("sync_checks.js")] {
+                let held = ben.run_async(checks, json!({})).await;
+                assert!(held.as_u64().expect("a number of checks") >= 10, "{held}");
+            }
+        })
+    })
+    .await;
+}
