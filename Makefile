@@ -9,7 +9,7 @@ run:
 
 test:
 	@deploy/dev/install.sh test
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-fail-fast
 
 lint:
 	@deploy/dev/install.sh build

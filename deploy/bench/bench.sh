@@ -17,6 +17,7 @@ cargo build --release --locked -p gochat -p gochat-perf
 bin=target/release
 out=target/bench
 mkdir -p "$out"
+rm -f "$out"/*.json
 work=$(mktemp -d)
 server=""
 stop() {
@@ -38,6 +39,13 @@ seed() { # seed USERS MESSAGES
     "$bin/gochat" seed --data "$work/data" --users "$1" --messages "$2" --out "$work/users.jsonl"
 }
 
+median() { # median KEY FILE…: of a number that stands once in each file; ack_us.p99 names one inside an object
+    key=$1; shift
+    for file in "$@"; do
+        tr -d ' \n' <"$file" | sed -n "s/.*\"${key%.*}\":\({[^}]*\"${key#*.}\":\)\{0,1\}\([0-9.]*\).*/\2/p"
+    done | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+}
+
 if [ "$what" = chat ] || [ "$what" = all ]; then
     seed "$users" "$stored"
     start
@@ -51,6 +59,12 @@ if [ "$what" = chat ] || [ "$what" = all ]; then
         round=$((round + 1))
     done
     stop
+    for rate in $rates; do
+        echo "median of $rounds at $rate messages/s, $stored stored: rate $(median rate "$out"/chat-"$rate"-*.json)/s," \
+            "stored after p50 $(median ack_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median ack_us.p99 "$out"/chat-"$rate"-*.json) us," \
+            "delivered after p50 $(median deliver_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median deliver_us.p99 "$out"/chat-"$rate"-*.json) us," \
+            "server CPU $(median server_cpu_us_per_message "$out"/chat-"$rate"-*.json) us a message"
+    done
 fi
 
 if [ "$what" = hold ] || [ "$what" = all ]; then
@@ -59,5 +73,8 @@ if [ "$what" = hold ] || [ "$what" = all ]; then
     echo "== hold: $sessions idle sessions"
     "$bin/gochat-perf" hold --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 \
         --users-file "$work/users.jsonl" --seconds "$hold_seconds" --json "$out/hold-$sessions.json"
+    echo "== chat among $sessions sessions"
+    "$bin/gochat-perf" chat --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users "$sessions" \
+        --users-file "$work/users.jsonl" --rate 1000 --seconds "$seconds" --json "$out/sessions-$sessions.json"
     stop
 fi
