@@ -43,7 +43,8 @@ median() { # median KEY FILE…: of a number that stands once in each file; ack_
     key=$1; shift
     for file in "$@"; do
         tr -d ' \n' <"$file" | sed -n "s/.*\"${key%.*}\":\({[^}]*\"${key#*.}\":\)\{0,1\}\([0-9.]*\).*/\2/p"
-    done | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+        echo
+    done | grep . | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
 }
 
 if [ "$what" = chat ] || [ "$what" = all ]; then
