@@ -61,8 +61,9 @@ impl Shutdown {
                     tracing::warn!(signal = name, "second signal: leaving at once");
                     std::process::exit(130);
                 }
-                tracing::info!(signal = name, "stopping");
+                // First the stop, then the word about it: nobody may be reading the log any more.
                 shutdown.trigger();
+                tracing::info!(signal = name, "stopping");
             }
         });
         Ok(())
