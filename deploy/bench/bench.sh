@@ -17,7 +17,7 @@ cargo build --release --locked -p gochat -p gochat-perf
 bin=target/release
 out=target/bench
 mkdir -p "$out"
-rm -f "$out"/*.json
+if [ "$what" = all ]; then rm -f "$out"/*.json; else rm -f "$out/$what"-*.json; fi
 work=$(mktemp -d)
 server=""
 stop() {
