@@ -19,3 +19,5 @@ package!(common, "gochat.common.v1");
 package!(repo, "gochat.repo.v1");
 package!(logic, "gochat.logic.v1");
 package!(queue, "gochat.queue.v1");
+package!(task, "gochat.task.v1");
+package!(admin, "gochat.admin.v1");
