@@ -64,7 +64,8 @@ if [ "$what" = chat ] || [ "$what" = all ]; then
         echo "median of $rounds at $rate messages/s, $stored stored: rate $(median rate "$out"/chat-"$rate"-*.json)/s," \
             "stored after p50 $(median ack_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median ack_us.p99 "$out"/chat-"$rate"-*.json) us," \
             "delivered after p50 $(median deliver_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median deliver_us.p99 "$out"/chat-"$rate"-*.json) us," \
-            "server CPU $(median server_cpu_us_per_message "$out"/chat-"$rate"-*.json) us a message"
+            "server CPU $(median server_cpu_us_per_message "$out"/chat-"$rate"-*.json) us a message," \
+            "RSS $(($(median server_rss_bytes "$out"/chat-"$rate"-*.json) / 1048576)) MiB"
     done
 fi
 
