@@ -29,8 +29,10 @@ pub struct Claims {
     pub sub: u64,
     /// The user's device.
     pub device: String,
-    /// When it was issued, in seconds since 1970.
-    pub iat: u64,
+    /// When it was issued, in milliseconds since 1970. In the token it is a NumericDate with a fraction
+    /// (`1764000000.123`): a revocation and the next login may fall into one second.
+    #[serde(rename = "iat", with = "numeric_date")]
+    pub iat_ms: u64,
     /// When it ends, in seconds since 1970: from this second on it is expired.
     pub exp: u64,
 }
@@ -217,6 +219,26 @@ mod decimal {
     }
 }
 
+/// Milliseconds as RFC 7519's NumericDate: seconds, with a fraction.
+mod numeric_date {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Up to here a double holds every millisecond exactly enough to be found again by rounding.
+    const SECONDS_MAX: f64 = 1e12;
+
+    pub(super) fn serialize<S: Serializer>(ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(*ms as f64 / 1000.0)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        match (0.0..SECONDS_MAX).contains(&seconds) {
+            true => Ok((seconds * 1000.0).round() as u64),
+            false => Err(D::Error::custom("a time in seconds since 1970 is wanted")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +252,7 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { sub: u64::MAX, device: "phone".into(), iat: NOW, exp: NOW + 900 }
+        Claims { sub: u64::MAX, device: "phone".into(), iat_ms: NOW * 1000 + 123, exp: NOW + 900 }
     }
 
     #[test]
@@ -239,6 +261,26 @@ mod tests {
         let token = keys.sign(&claims());
         assert_eq!(keys.verify(&token, NOW + 899), Ok(claims()));
         assert_eq!(keys.verify(&token, NOW + 900), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn the_time_of_issue_keeps_its_milliseconds() {
+        let (_dir, keys) = keys();
+        for iat_ms in [0, 1, 999, 1_764_000_000_123, 1_764_000_000_999, 1_764_000_001_000, 99_999_999_999_999]
+        {
+            let token = keys.sign(&Claims { iat_ms, ..claims() });
+            assert_eq!(keys.verify(&token, NOW).unwrap().iat_ms, iat_ms);
+        }
+        let token = keys.sign(&Claims { iat_ms: 1_764_000_000_123, ..claims() });
+        let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+        let payload = String::from_utf8(payload).unwrap();
+        assert!(payload.contains("\"iat\":1764000000.123"), "{payload}");
+        // As other programs write it: without a fraction.
+        let of = |iat: &str| {
+            serde_json::from_str::<Claims>(&format!(r#"{{"sub":"1","device":"d","iat":{iat},"exp":1}}"#))
+        };
+        assert_eq!(of("1764000000").unwrap().iat_ms, 1_764_000_000_000);
+        assert!(of("-1").is_err() && of("1e300").is_err() && of("\"1\"").is_err());
     }
 
     #[test]

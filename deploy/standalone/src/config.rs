@@ -88,6 +88,9 @@ impl TopicsConfig {
             TopicConfig::durable(topics::TASKS, self.partitions),
             TopicConfig::kept(topics::DEAD_LETTER, 1, age_ms, self.dead_letter_max_bytes),
             TopicConfig::memory(topics::DOWNSTREAM, gateways),
+            TopicConfig::memory(topics::EVENTS_USER, 1),
+            TopicConfig::memory(topics::EVENTS_GROUP, 1),
+            TopicConfig::memory(topics::EVENTS_MESSAGE, 1),
         ]
     }
 }

@@ -110,14 +110,14 @@ async fn make_users(config: &Config, seed: &Seed, client: &Client, ids: &IdGen) 
 fn write_tokens(seed: &Seed, users: &[User], keys: &TokenKeys) -> Result<()> {
     let file = File::create(&seed.out).with_context(|| format!("{} can't be written", seed.out.display()))?;
     let mut out = BufWriter::new(file);
-    let issued = u64::try_from(now_ms() / 1000).expect("after 1970");
+    let issued_ms = u64::try_from(now_ms()).expect("after 1970");
     for user in users {
         let device = format!("{}-device", user.username);
         let claims = Claims {
             sub: user.user_id,
             device: device.clone(),
-            iat: issued,
-            exp: issued + u64::from(seed.token_hours) * 3600,
+            iat_ms: issued_ms,
+            exp: issued_ms / 1000 + u64::from(seed.token_hours) * 3600,
         };
         let line = serde_json::json!({
             "userId": user.user_id.to_string(),

@@ -57,7 +57,7 @@ fn bad_tokens_are_refused() {
     assert_eq!(with("no.token.atall"), (401, 1006));
     let others = tempfile::tempdir().expect("a folder");
     let forger = TokenKeys::load_or_create(&others.path().join("keys.json")).expect("keys");
-    let claims = gochat_infra::token::Claims { sub: 7, device: "d".into(), iat: 0, exp: now_s() + 900 };
+    let claims = gochat_infra::token::Claims { sub: 7, device: "d".into(), iat_ms: 0, exp: now_s() + 900 };
     assert_eq!(with(&forger.sign(&claims)), (401, 1006));
     let expired = format!("bearer.{}", gate.token_until(7, "d", now_s() - 1));
     assert_eq!(refused(gate.upgrade(&[], &["gochat.v1", &expired])), (401, 1006));

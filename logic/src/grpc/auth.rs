@@ -203,13 +203,13 @@ impl Auth {
     }
 
     fn signed_in(&self, user_id: u64, device_id: String, refresh: &RefreshToken) -> LoginResponse {
-        let now_s = (unix_ms() / 1000).max(0) as u64;
+        let now_ms = unix_ms().max(0) as u64;
         let expires_in = self.shared.access_token_s;
         let claims = Claims {
             sub: user_id,
             device: device_id.clone(),
-            iat: now_s,
-            exp: now_s + u64::from(expires_in),
+            iat_ms: now_ms,
+            exp: now_ms / 1000 + u64::from(expires_in),
         };
         LoginResponse {
             user_id,

@@ -50,7 +50,7 @@ async fn a_user_registers_and_logs_in_and_his_token_names_him_and_his_device() {
     assert_eq!((session.user_id, session.expires_in), (user_id, 900));
     let claims = house.keys.verify(&session.access_token, (unix_ms() / 1000) as u64).unwrap();
     assert_eq!((claims.sub, claims.device.as_str()), (user_id, session.device_id.as_str()));
-    assert_eq!(claims.exp - claims.iat, 900);
+    assert_eq!(claims.exp - claims.iat_ms / 1000, 900);
 
     let wrong = login(&running, "anna", "wrong horse").await.unwrap_err();
     let unknown = login(&running, "nobody", "correct horse").await.unwrap_err();

@@ -115,7 +115,7 @@ impl Gate {
     }
 
     pub fn token_until(&self, user: u64, device: &str, exp: u64) -> String {
-        self.keys.sign(&Claims { sub: user, device: device.into(), iat: now_s(), exp })
+        self.keys.sign(&Claims { sub: user, device: device.into(), iat_ms: now_s() * 1000, exp })
     }
 
     /// A connection that has said hello.
