@@ -40,6 +40,11 @@ pub trait App: Sized + 'static {
         reason: CloseReason,
     );
 
+    /// One or more droppable frames for a connection were dropped, and now its outbox has room again: at least half of
+    /// `outbox_connection_max_bytes` and, while its socket takes no more, as much of `outbox_shard_max_bytes`. Called
+    /// once, however many were dropped, on an open connection only; a later drop calls it again.
+    fn on_room(&mut self, _cx: &mut Cx<'_, Self>, _conn: ConnId) {}
+
     /// A mail from another thread.
     fn on_mail(&mut self, cx: &mut Cx<'_, Self>, mail: Self::Mail);
 
@@ -88,7 +93,7 @@ pub enum SendOutcome {
 pub enum Priority {
     /// The connection is closed rather than the frame lost silently.
     Keep,
-    /// The frame is dropped and counted.
+    /// The frame is dropped and counted; [`App::on_room`] tells when there is room again.
     Droppable,
 }
 

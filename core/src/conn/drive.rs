@@ -42,6 +42,7 @@ pub(crate) fn adopt<A: App>(shard: &Rc<Shard<A>>, arrival: Arrival<A::Session>) 
             blocked_since_ms: None,
             pinged_ms: None,
             dirty: false,
+            missed: false,
             write_watched: false,
         });
         state.hub.bind(key, id.slot());
@@ -156,7 +157,7 @@ fn decode_all<A: App>(
     used
 }
 
-fn close_after_panic<A: App>(state: &mut State<A>, id: ConnId) {
+pub(crate) fn close_after_panic<A: App>(state: &mut State<A>, id: ConnId) {
     state.begin_close(id, Frame::close(1011, "internal error"), CloseReason::Panic, Then::PeerClose);
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Conn<S> {
     /// When a ping was sent after the last byte came.
     pub(crate) pinged_ms: Option<u64>,
     pub(crate) dirty: bool,
+    /// Droppable frames were dropped, and the app has not been told of room since.
+    pub(crate) missed: bool,
     /// The wheel looks at the write deadline already.
     pub(crate) write_watched: bool,
 }
@@ -101,6 +103,8 @@ pub(crate) struct State<A: App> {
     /// Connections to be written at the end of the turn.
     pub(crate) dirty: Vec<ConnId>,
     pub(crate) ended: Vec<Ended<A::Session>>,
+    /// Connections that missed frames and have room again; the app doesn't know yet.
+    pub(crate) roomy: Vec<ConnId>,
     /// The task that ends a turn.
     pub(crate) turn_end: Option<Waker>,
     /// Tasks that wait for the end of the turn.
@@ -133,6 +137,7 @@ impl<A: App> State<A> {
             timers_set: 0,
             dirty: Vec::new(),
             ended: Vec::new(),
+            roomy: Vec::new(),
             turn_end: None,
             pausing: Vec::new(),
             outbox_bytes: 0,
@@ -161,8 +166,7 @@ impl<A: App> State<A> {
         }
         if !self.has_room(conn, frame.wire_len()) {
             if priority == Priority::Droppable {
-                self.stats.frames_dropped += 1;
-                return SendOutcome::Dropped;
+                return self.miss(id);
             }
             self.drop_unbegun(id);
             self.begin_close(id, Frame::close(1013, "too slow"), CloseReason::SlowReader, Then::PeerClose);
@@ -170,6 +174,36 @@ impl<A: App> State<A> {
         }
         self.queue(id, frame.clone());
         SendOutcome::Queued
+    }
+
+    /// Leaves a droppable frame out, and has the app told when there is room again.
+    fn miss(&mut self, id: ConnId) -> SendOutcome {
+        self.stats.frames_dropped += 1;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.missed = true;
+        }
+        // Its outbox may be empty, when a frame alone is larger than it.
+        self.mark_dirty(id);
+        SendOutcome::Dropped
+    }
+
+    /// Has the app told of a connection that missed frames, once it has room.
+    pub(crate) fn note_room(&mut self, id: ConnId) {
+        let half = self.config.outbox_connection_max_bytes / 2;
+        let told = self
+            .conns
+            .get(id)
+            .is_some_and(|conn| conn.missed && conn.phase == Phase::Open && self.has_room(conn, half));
+        if !told {
+            return;
+        }
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.missed = false;
+        }
+        self.roomy.push(id);
+        if self.roomy.len() == 1 {
+            self.call_turn_end();
+        }
     }
 
     /// Whether the budgets allow `more` bytes for a connection. Its shard's budget is for those whose sockets are

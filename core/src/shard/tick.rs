@@ -23,6 +23,10 @@ pub(super) async fn tick<A: App>(shard: Rc<Shard<A>>, listener: Rc<Socket>) {
             for timer in expired.drain(..) {
                 expire(app, state, timer);
             }
+            if !state.roomy.is_empty() {
+                // Left over by a turn that told of others already.
+                state.call_turn_end();
+            }
         });
         shard.drain_on(&listener);
     }

@@ -3,6 +3,7 @@
 use super::state::{State, Timer};
 use super::{Shard, call};
 use crate::app::{App, CloseReason};
+use crate::conn::drive::close_after_panic;
 use crate::conn::guard::spawn_worker;
 use crate::conn::id::ConnId;
 use crate::conn::machine::{Phase, Then};
@@ -33,6 +34,7 @@ pub(super) async fn turns<A: App>(shard: Rc<Shard<A>>) {
 
 fn end_turn<A: App>(shard: &Rc<Shard<A>>) {
     let mut dirty = Vec::new();
+    let mut first = true;
     loop {
         std::mem::swap(&mut shard.state.borrow_mut().dirty, &mut dirty);
         for id in &dirty {
@@ -42,7 +44,9 @@ fn end_turn<A: App>(shard: &Rc<Shard<A>>) {
         }
         let written = !dirty.is_empty();
         dirty.clear();
-        if !tell_ended(shard) && !written {
+        // Once a turn: an app that answers room with what doesn't fit would otherwise never let it end.
+        let told_room = std::mem::take(&mut first) && tell_roomy(shard);
+        if !tell_ended(shard) && !told_room && !written {
             break;
         }
     }
@@ -51,6 +55,24 @@ fn end_turn<A: App>(shard: &Rc<Shard<A>>) {
     if state.dirty.capacity() < dirty.capacity() {
         state.dirty = dirty;
     }
+}
+
+/// Tells the app which connections missed frames and have room again; whether there were any.
+fn tell_roomy<A: App>(shard: &Rc<Shard<A>>) -> bool {
+    let roomy = std::mem::take(&mut shard.state.borrow_mut().roomy);
+    if roomy.is_empty() {
+        return false;
+    }
+    shard.with(|app, state| {
+        for id in roomy {
+            // It may have ended or begun to close since.
+            let open = state.conns.get(id).is_some_and(|conn| conn.phase == Phase::Open);
+            if open && call(app, state, |app, cx| app.on_room(cx, id)).is_none() {
+                close_after_panic(state, id);
+            }
+        }
+    });
+    true
 }
 
 /// Tells the app which connections have ended; whether there were any.
@@ -81,8 +103,14 @@ impl<A: App> Shard<A> {
         self.flush(state, id);
     }
 
-    /// Writes what is queued for a connection, as far as its socket takes it.
+    /// Writes what is queued for a connection, as far as its socket takes it, and notes the room that this makes.
     fn flush(&self, state: &mut State<A>, id: ConnId) -> Flushed {
+        let flushed = self.write(state, id);
+        state.note_room(id);
+        flushed
+    }
+
+    fn write(&self, state: &mut State<A>, id: ConnId) -> Flushed {
         let Some(conn) = state.conns.get_mut(id) else { return Flushed::Done };
         conn.dirty = false;
         if conn.blocked_since_ms.is_some() {

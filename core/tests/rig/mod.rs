@@ -23,6 +23,7 @@ pub enum Told {
     Timer(u64),
     Mail(u32),
     Outcome(SendOutcome),
+    Room { key: u64 },
 }
 
 /// What tests post.
@@ -112,6 +113,12 @@ impl App for Puppet {
         assert_eq!(cx.send(conn, &Frame::text(b"late"), Priority::Keep), SendOutcome::Gone);
         assert!(!cx.conns_of(key).contains(&conn));
         let _ = self.told.send(Told::Close { shard: cx.shard(), key, session, reason });
+    }
+
+    fn on_room(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
+        let key = cx.key_of(conn).expect("open");
+        let _ = self.told.send(Told::Room { key });
+        assert_eq!(cx.send(conn, &Frame::text(b"gap"), Priority::Keep), SendOutcome::Queued);
     }
 
     fn on_mail(&mut self, cx: &mut Cx<'_, Self>, mail: Post) {
