@@ -147,7 +147,12 @@ mod tests {
 
     fn message(users: &[u64], everyone: bool) -> Body {
         let message = Message { conversation_id: "world".into(), seq_id: 4, ..Message::default() };
-        Body::Message(Delivery { message: Some(message), user_ids: users.to_vec(), everyone })
+        Body::Message(Delivery {
+            message: Some(message),
+            user_ids: users.to_vec(),
+            everyone,
+            droppable: false,
+        })
     }
 
     fn run(records: &[Vec<u8>], shards: usize) -> Split {

@@ -15,6 +15,7 @@ pub(crate) fn register(call: &Call<'_>) -> Result<Work, Error> {
         email: body.string("email")?,
         password: body.string("password")?,
         display_name: body.optional_string("displayName")?.unwrap_or_default(),
+        ..RegisterRequest::default()
     };
     body.finish()?;
     work(move |mut clients| async move {
@@ -31,6 +32,7 @@ pub(crate) fn login(call: &Call<'_>) -> Result<Work, Error> {
         password: body.string("password")?,
         device_id: body.optional_string("deviceId")?.unwrap_or_default(),
         device_name: body.optional_string("deviceName")?.unwrap_or_default(),
+        ..LoginRequest::default()
     };
     body.finish()?;
     work(move |mut clients| async move {

@@ -11,13 +11,14 @@ const DOWNSTREAM_MESSAGE: u32 = 2;
 const DELIVERY_MESSAGE: u32 = 1;
 const DELIVERY_USERS: u32 = 2;
 const DELIVERY_EVERYONE: u32 = 3;
+const DELIVERY_DROPPABLE: u32 = 4;
 
 /// Who of a gateway gets a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Audience<'a> {
     /// These users; at most 1,000.
     Users(&'a [u64]),
-    /// Every connection.
+    /// Every connection. Such a message may be dropped for a slow one, which then gets a gap frame.
     Everyone,
 }
 
@@ -35,7 +36,8 @@ pub(crate) fn delivery(instance: &str, message: &[u8], audience: Audience<'_>) -
     let packed: usize = users.iter().map(|user| encoded_len_varint(*user)).sum();
     let users_len = if users.is_empty() { 0 } else { delimited(DELIVERY_USERS, packed) };
     let everyone = matches!(audience, Audience::Everyone);
-    let everyone_len = if everyone { key_len(DELIVERY_EVERYONE) + 1 } else { 0 };
+    let everyone_len =
+        if everyone { key_len(DELIVERY_EVERYONE) + 1 + key_len(DELIVERY_DROPPABLE) + 1 } else { 0 };
     let body = delimited(DELIVERY_MESSAGE, message.len()) + users_len + everyone_len;
     let total = delimited(DOWNSTREAM_INSTANCE, instance.len()) + delimited(DOWNSTREAM_MESSAGE, body);
 
@@ -50,8 +52,10 @@ pub(crate) fn delivery(instance: &str, message: &[u8], audience: Audience<'_>) -
         users.iter().for_each(|user| encode_varint(*user, &mut out));
     }
     if everyone {
-        encode_key(DELIVERY_EVERYONE, WireType::Varint, &mut out);
-        encode_varint(1, &mut out);
+        for flag in [DELIVERY_EVERYONE, DELIVERY_DROPPABLE] {
+            encode_key(flag, WireType::Varint, &mut out);
+            encode_varint(1, &mut out);
+        }
     }
     debug_assert_eq!(out.len(), total);
     out.freeze()
@@ -98,7 +102,8 @@ mod tests {
         for (users, everyone) in [(vec![], true), (vec![7], false), (many, false), (vec![], false)] {
             let audience = if everyone { Audience::Everyone } else { Audience::Users(&users) };
             let ours = delivery("instance-1", &message(&one), audience);
-            let delivery = Delivery { message: Some(one.clone()), user_ids: users, everyone };
+            let delivery =
+                Delivery { message: Some(one.clone()), user_ids: users, everyone, droppable: everyone };
             let theirs = any("instance-1", downstream::Body::Message(delivery));
             assert_eq!(ours, theirs);
         }

@@ -25,7 +25,7 @@ async fn register(running: &Running, username: &str) -> Result<u64, Status> {
         username: username.into(),
         email: format!("{username}@example.org"),
         password: "correct horse".into(),
-        display_name: String::new(),
+        ..RegisterRequest::default()
     };
     running.auth().register(request).await.map(|answer| answer.into_inner().user_id)
 }
@@ -133,6 +133,7 @@ async fn what_breaks_a_rule_is_named() {
         email: "anna@example.org".into(),
         password: "correct horse".into(),
         display_name: "Anna".into(),
+        ..RegisterRequest::default()
     };
     let check = |request: RegisterRequest, field: &'static str| {
         let mut auth = running.auth();

@@ -354,5 +354,10 @@ pub fn message(conversation: &str, sender: u64, seq: u64) -> Message {
 }
 
 pub fn delivery(message: Message, users: &[u64]) -> Body {
-    Body::Message(Delivery { message: Some(message), user_ids: users.to_vec(), everyone: users.is_empty() })
+    Body::Message(Delivery {
+        message: Some(message),
+        user_ids: users.to_vec(),
+        everyone: users.is_empty(),
+        ..Delivery::default()
+    })
 }
