@@ -46,6 +46,8 @@ pub struct LoadConfig {
     pub target: Target,
     /// Users 0 and 1 talk to each other, 2 and 3, and so on. With a rate their number must be even.
     pub users: Vec<User>,
+    /// Conversations of more than two, whose members take their turns at writing like everybody else.
+    pub rooms: Vec<Room>,
     /// Messages that become due each second, over all users. 0: the sessions are only held.
     pub rate_per_s: f64,
     /// Tells this run's messages from those of earlier runs over the same users: `[a-z0-9]{1,16}`.
@@ -65,12 +67,28 @@ pub struct LoadConfig {
     pub rules: ClientRules,
 }
 
+/// A group, or world, that exists before the load begins.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// `group_{groupId}` or `world`.
+    pub conversation_id: String,
+    /// Its members, or some of them: each is a session of its own, so a user who is in several rooms or chats in a
+    /// pair too comes with another device's token.
+    pub users: Vec<User>,
+}
+
 impl LoadConfig {
+    /// Sessions of the load: those of the pairs first, then each room's.
+    pub fn sessions(&self) -> usize {
+        self.users.len() + self.rooms.iter().map(|room| room.users.len()).sum::<usize>()
+    }
+
     /// The defaults for a load against `target` with `users`: 100 messages/s.
     pub fn new(target: Target, users: Vec<User>) -> LoadConfig {
         LoadConfig {
             target,
             users,
+            rooms: Vec::new(),
             rate_per_s: 100.0,
             run: random_run(),
             seed: fastrand::u64(..),

@@ -2,7 +2,7 @@
 //! history of a load against the system's promises.
 //!
 //! - [`checker`]: history in, verdict out. Pure.
-//! - [`ChatLoad`]: users in threads of this process who chat in pairs, reconnect and re-send; gives the history.
+//! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
 //! - [`scenario`]: the commands of `gochat-perf`.
 //!
@@ -25,7 +25,7 @@ mod tally;
 pub mod users;
 mod wire;
 
-pub use config::{ClientRules, LoadConfig, Target, random_run};
+pub use config::{ClientRules, LoadConfig, Room, Target, random_run};
 pub use error::LoadError;
 pub use load::{ChatLoad, LoadOutcome};
 pub use tally::{Latencies, Progress};

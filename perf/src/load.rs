@@ -49,19 +49,19 @@ impl ChatLoad {
     /// # Errors
     /// [`LoadError::BadConfig`], or [`LoadError::Io`] when the machine has no thread or epoll instance left.
     pub fn start(config: LoadConfig) -> Result<ChatLoad, LoadError> {
-        let limit = config.users.len();
+        let limit = config.sessions();
         ChatLoad::start_some(config, limit)
     }
 
     /// As [`ChatLoad::start`], but only the first `connect_limit` users connect until [`ChatLoad::let_connect`].
     pub fn start_some(mut config: LoadConfig, connect_limit: usize) -> Result<ChatLoad, LoadError> {
         check_config(&config)?;
-        // A pair lives in one thread: more threads than pairs would idle.
-        config.threads = config.threads.min(config.users.len().div_ceil(2)).max(1);
+        // A conversation lives in one thread: more threads than conversations would idle.
+        config.threads = config.threads.min(config.users.len().div_ceil(2) + config.rooms.len()).max(1);
         let control = Arc::new(Control::new(connect_limit));
         let config = Arc::new(config);
         let mut load =
-            ChatLoad { control: control.clone(), users: config.users.len() as u64, threads: Vec::new() };
+            ChatLoad { control: control.clone(), users: config.sessions() as u64, threads: Vec::new() };
         for thread in 0..config.threads {
             let worker = Worker::new(config.clone(), control.clone(), thread)
                 .map_err(|source| LoadError::Io { what: "no epoll instance", source })?;
@@ -178,8 +178,11 @@ impl Drop for ChatLoad {
 fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
     let bad = |why: &str| Err(LoadError::BadConfig(why.to_owned()));
     let rate = config.rate_per_s;
-    if config.users.is_empty() {
+    if config.sessions() == 0 {
         return bad("a load needs users");
+    }
+    if config.rooms.iter().any(|room| room.users.is_empty()) {
+        return bad("a room without users has nobody to write in it");
     }
     if rate > 0.0 && !config.users.len().is_multiple_of(2) {
         return bad("users chat in pairs: their number must be even");

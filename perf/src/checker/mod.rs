@@ -198,12 +198,15 @@ impl<'a> Judge<'a> {
             }
             if entry.seq < last {
                 self.report(Fault::OutOfOrder, 1, format!("{name} came after {last}"));
-            } else if self.order.get(&entry.seq).is_some_and(|stored| stored != entry) {
-                self.report(
-                    Fault::OutOfOrder,
-                    1,
-                    format!("{name} is not the message that the history has there"),
-                );
+            } else {
+                match self.order.get(&entry.seq) {
+                    Some(stored) if stored == entry => {}
+                    Some(_) => {
+                        let text = format!("{name} is not the message that the history has there");
+                        self.report(Fault::OutOfOrder, 1, text);
+                    }
+                    None => self.report(Fault::Phantom, 1, format!("{name} is in nobody's history")),
+                }
             }
             last = last.max(entry.seq);
         }

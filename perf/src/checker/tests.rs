@@ -89,6 +89,60 @@ fn accepted_then_rejected_and_gone_is_allowed() {
 }
 
 #[test]
+fn delivered_and_gone_is_a_phantom() {
+    let break_it = |c: &mut ConversationHistory| {
+        c.members.iter_mut().for_each(|member| member.page.truncate(2));
+        c.members[0].sends[1] = SendRecord::default();
+        c.members[0].deliveries.truncate(2);
+    };
+    expect(break_it, (0, 0, 0, 0, 1));
+}
+
+/// A third member, who only reads.
+fn join(c: &mut ConversationHistory) {
+    let reader = MemberHistory { user_id: 3, sends: Vec::new(), ..c.members[1].clone() };
+    c.id = "group_7".into();
+    c.members.push(reader);
+}
+
+#[test]
+fn a_group_holds_when_all_members_see_one_order() {
+    expect(join, (0, 0, 0, 0, 0));
+}
+
+#[test]
+fn one_member_of_a_group_with_another_order_is_found() {
+    let live = |c: &mut ConversationHistory| {
+        join(c);
+        let list = &mut c.members[2].deliveries;
+        (list[0].message_id, list[1].message_id) = (list[1].message_id, list[0].message_id);
+        (list[0].key, list[1].key) = (list[1].key, list[0].key);
+    };
+    expect(live, (0, 0, 0, 2, 0));
+    let stored = |c: &mut ConversationHistory| {
+        join(c);
+        let page = &mut c.members[2].page;
+        (page[1].message_id, page[2].message_id) = (page[2].message_id, page[1].message_id);
+        (page[1].key, page[2].key) = (page[2].key, page[1].key);
+    };
+    expect(stored, (0, 0, 0, 2, 0));
+}
+
+#[test]
+fn one_member_of_a_group_who_lacks_a_message_is_found() {
+    let live = |c: &mut ConversationHistory| {
+        join(c);
+        c.members[2].deliveries.remove(1);
+    };
+    expect(live, (1, 0, 0, 0, 0));
+    let stored = |c: &mut ConversationHistory| {
+        join(c);
+        c.members[2].page.remove(1);
+    };
+    expect(stored, (1, 0, 1, 0, 0));
+}
+
+#[test]
 fn missing_for_one_member_is_lost_for_him() {
     expect(|c| c.members[1].page.truncate(2), (1, 0, 1, 0, 0));
 }

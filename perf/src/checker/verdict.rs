@@ -13,7 +13,8 @@ pub enum Fault {
     Gap,
     /// Members see different orders, a sender's order is not kept, or an ack or delivery names another place.
     OutOfOrder,
-    /// In the history though nobody wrote it (or with other content), or though it was rejected.
+    /// In the history though nobody wrote it (or with other content), or though it was rejected; or delivered to
+    /// somebody and in nobody's history.
     Phantom,
 }
 

@@ -1,4 +1,4 @@
-//! One thread of the load: an epoll loop over its clients' sockets. Both members of a conversation live in
+//! One thread of the load: an epoll loop over its clients' sockets. All members of a conversation live in
 //! the same thread, so that what one wrote and the other got meet without a lock.
 
 use std::collections::VecDeque;
@@ -17,6 +17,7 @@ use crate::checker::{ConversationHistory, MemberHistory};
 use crate::client::{Client, Naming, Pulse, Seat, Turn};
 use crate::config::LoadConfig;
 use crate::tally::{Counters, Latencies};
+use crate::users::User;
 use crate::wire;
 
 /// What a thread brings home.
@@ -33,8 +34,9 @@ pub(crate) struct Harvest {
 /// A client and its socket.
 pub(super) struct Member {
     pub(super) client: Client,
-    /// Its place among all users of the load.
+    /// Its place among all sessions of the load.
     index: usize,
+    token: Box<str>,
     /// Its conversation in this thread; `None`: a session that is only held.
     pub(super) talk: Option<usize>,
     socket: Option<Socket>,
@@ -209,8 +211,7 @@ impl Worker {
     }
 
     fn go_on_connecting(&mut self, at: usize, early: Socket) {
-        let user = &self.config.users[self.members[at].index];
-        match socket::advance(early, &self.config.target, &user.token) {
+        match socket::advance(early, &self.config.target, &self.members[at].token) {
             Step::Waiting(socket) => self.members[at].socket = Some(socket),
             Step::Failed(why) => {
                 self.connecting -= 1;
@@ -338,30 +339,36 @@ impl Worker {
     }
 }
 
-/// This thread's users (every `threads`-th pair) and their conversations.
+/// This thread's users and their conversations: every `threads`-th of the pairs and, numbered after them, the rooms.
 fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<ConversationHistory>) {
     let (mut members, mut talks) = (Vec::new(), Vec::new());
-    for (number, pair) in
-        config.users.chunks(2).enumerate().filter(|(number, _)| number % config.threads == thread)
-    {
-        let talk = (pair.len() == 2 && config.rate_per_s > 0.0).then_some(talks.len());
-        if talk.is_some() {
-            let id = wire::single_conversation(pair[0].id, pair[1].id);
-            let member = |at: usize| MemberHistory { user_id: pair[at].id, ..MemberHistory::default() };
-            talks.push(ConversationHistory { id, base_seq: 0, members: vec![member(0), member(1)] });
+    let pairs = config.users.chunks(2).map(|pair| {
+        let talks = pair.len() == 2 && config.rate_per_s > 0.0;
+        (talks.then(|| wire::single_conversation(pair[0].id, pair[1].id)), pair)
+    });
+    let rooms = config.rooms.iter().map(|room| (Some(room.conversation_id.clone()), room.users.as_slice()));
+    let mut first = 0;
+    for (number, (conversation, users)) in pairs.chain(rooms).enumerate() {
+        let index = first;
+        first += users.len();
+        if number % config.threads != thread {
+            continue;
         }
-        for member in 0..pair.len() {
-            let seat = talk.map(|_| Seat { number: number as u32, member: member as u32 });
-            members.push(Member {
-                client: Client::new(seat),
-                index: number * 2 + member,
-                talk,
-                socket: None,
-                connect_until_us: 0,
-                connect_at_us: 0,
-                failures: 0,
-            });
-        }
+        let talk = conversation.map(|id| {
+            let member = |user: &User| MemberHistory { user_id: user.id, ..MemberHistory::default() };
+            talks.push(ConversationHistory { id, base_seq: 0, members: users.iter().map(member).collect() });
+            talks.len() - 1
+        });
+        members.extend(users.iter().enumerate().map(|(member, user)| Member {
+            client: Client::new(talk.map(|_| Seat { number: number as u32, member: member as u32 })),
+            index: index + member,
+            token: user.token.as_str().into(),
+            talk,
+            socket: None,
+            connect_until_us: 0,
+            connect_at_us: 0,
+            failures: 0,
+        }));
     }
     (members, talks)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gochat_perf::checker::{self, Verdict};
-use gochat_perf::{ChatLoad, ClientRules, LoadConfig, LoadOutcome};
+use gochat_perf::{ChatLoad, ClientRules, LoadConfig, LoadOutcome, Room};
 
 use crate::fake::{Fake, Fault, users};
 
@@ -23,9 +23,20 @@ pub(crate) fn config(fake: &Fake) -> LoadConfig {
     LoadConfig { rate_per_s: 400.0, rules, threads: 2, ..LoadConfig::new(fake.target(), users(8)) }
 }
 
-/// Runs a load until `messages` were sent.
+/// Users 2, 4 and 6 in a room, and nothing else.
+pub(crate) fn room_config(fake: &Fake) -> LoadConfig {
+    let members = users(6).into_iter().filter(|user| user.id % 2 == 0).collect();
+    let room = Room { conversation_id: "group_2_4_6".to_owned(), users: members };
+    LoadConfig { users: Vec::new(), rooms: vec![room], ..config(fake) }
+}
+
+/// Runs a load of pairs until `messages` were sent.
 pub(crate) fn run(fake: &Fake, messages: u64) -> (LoadOutcome, Verdict) {
-    let load = ChatLoad::start(config(fake)).unwrap();
+    run_config(config(fake), messages)
+}
+
+pub(crate) fn run_config(config: LoadConfig, messages: u64) -> (LoadOutcome, Verdict) {
+    let load = ChatLoad::start(config).unwrap();
     load.wait_ready(PATIENCE).unwrap();
     load.begin();
     wait_for(&load, |load| load.progress().sent >= messages);
@@ -68,6 +79,16 @@ fn nothing_wrong() {
         let p = &outcome.progress;
         p.resent + p.redelivered + p.disconnects + p.bad_frames + p.rejected + p.skipped + p.retried == 0
     });
+}
+
+#[test]
+fn a_room_in_which_all_write() {
+    let fake = Fake::start(Fault::DropStoredAck);
+    let (outcome, verdict) = run_config(room_config(&fake), 120);
+    assert!(verdict.holds() && outcome.is_complete(), "{verdict} {:?}", outcome.progress);
+    assert_eq!(outcome.progress.delivered, 2 * outcome.progress.stored, "each message reaches both others");
+    let [room] = outcome.history.conversations.as_slice() else { panic!("one conversation") };
+    assert!(room.members.iter().all(|member| member.sends.len() >= 40), "everybody takes his turn");
 }
 
 #[test]

@@ -451,7 +451,7 @@ impl Session<'_> {
         fault != Fault::Disconnect
     }
 
-    /// To every session of both users of `single_{lo}_{hi}`.
+    /// To every session of the users that the conversation's name lists: `single_{lo}_{hi}`, `group_{a}_{b}_{c}`.
     fn deliver(&self, world: &mut World, conversation: &str, message: &Stored, fault: Fault) {
         let live = frame("new-message", message.json(conversation));
         for user in conversation.split('_').skip(1).map(|user| user.parse::<u64>().unwrap()) {

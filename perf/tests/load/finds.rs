@@ -2,7 +2,7 @@
 
 use gochat_perf::checker::Verdict;
 
-use crate::endures::run;
+use crate::endures::{room_config, run, run_config};
 use crate::fake::{Fake, Fault};
 
 #[track_caller]
@@ -10,6 +10,9 @@ fn finds(fault: Fault, is_it: impl Fn(&Verdict) -> bool) {
     let fake = Fake::start(fault);
     let (_, verdict) = run(&fake, 100);
     assert!(!verdict.holds() && is_it(&verdict), "{fault:?}: {verdict}");
+    let fake = Fake::start(fault);
+    let (_, verdict) = run_config(room_config(&fake), 60);
+    assert!(!verdict.holds() && is_it(&verdict), "{fault:?} in a room: {verdict}");
 }
 
 #[test]
