@@ -1,6 +1,8 @@
 //! A real `gochat` process for a test, and the two clients that tests speak to it with: REST (ureq) and WebSocket (tungstenite).
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+pub mod crowd;
+
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,16 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 /// Long enough for a loaded two-core machine; reaching it is a failure, never a measurement.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until `done`; what never comes is a failure.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
 
 /// A running server; killed when dropped.
 pub struct Server {

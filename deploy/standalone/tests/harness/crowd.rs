@@ -1,0 +1,93 @@
+//! A crowd that chats in pairs, in a group and in world while a test breaks things, and its judgement at the end.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use gochat_perf::checker::check;
+use gochat_perf::users::User;
+use gochat_perf::{ChatLoad, LoadConfig, Room, Target, users};
+use serde_json::json;
+
+use super::{Server, until};
+
+/// How many chat how.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd {
+    /// Even.
+    pub in_pairs: usize,
+    pub in_group: usize,
+    pub in_world: usize,
+    pub rate_per_s: f64,
+    pub seed: u64,
+}
+
+impl Crowd {
+    /// Makes the users in a folder whose server is stopped.
+    pub fn seed_users(&self, data: &Path) -> Vec<User> {
+        let count = self.in_pairs + self.in_group + self.in_world;
+        let list = tempfile::NamedTempFile::new().expect("a temporary file");
+        let seeded = Command::new(env!("CARGO_BIN_EXE_gochat"))
+            .args(["seed", "--users", &count.to_string(), "--out"])
+            .arg(list.path())
+            .arg("--data")
+            .arg(data)
+            .status()
+            .expect("gochat seed runs");
+        assert!(seeded.success());
+        let people = users::read_users_file(list.path(), count).expect("the file is as documented");
+        assert_eq!(people.len(), count);
+        people
+    }
+
+    /// Connects everybody and begins to send.
+    pub fn begin(&self, server: &Server, mut people: Vec<User>) -> ChatLoad {
+        let world = people.split_off(self.in_pairs + self.in_group);
+        let group = people.split_off(self.in_pairs);
+        let ids: Vec<String> = group[1..].iter().map(|user| user.id.to_string()).collect();
+        let make = json!({"name": "crowd", "memberIds": ids});
+        let (status, made) = server.call("POST", "/api/groups", Some(&group[0].token), Some(make));
+        assert_eq!(status, 201, "{made}");
+        let group_id = made["conversationId"].as_str().expect("a conversation").to_owned();
+
+        let mut config = LoadConfig::new(Target::parse(&server.url("")).expect("a URL"), people);
+        config.rooms = vec![
+            Room { conversation_id: group_id, users: group },
+            Room { conversation_id: "world".to_owned(), users: world },
+        ];
+        config.rate_per_s = self.rate_per_s;
+        config.seed = self.seed;
+        // Back soon after a kill, so that the next one meets traffic.
+        config.rules.backoff_max_ms = 500;
+        config.rules.resend_after_ms = 3_000;
+        let load = ChatLoad::start(config).expect("the load starts");
+        load.wait_ready(super::PATIENCE).expect("everybody connects");
+        load.begin();
+        load
+    }
+}
+
+/// Returns when the server has acknowledged `more` messages from now on: it is alive and under load.
+pub fn wait_for_progress(load: &ChatLoad, more: u64) {
+    let before = load.progress().accepted;
+    until("messages are acknowledged", || load.progress().accepted >= before + more);
+}
+
+/// Ends the load; nothing may be lost, doubled, missing, out of order or made up, for anybody.
+pub fn judge(load: ChatLoad) {
+    let outcome = load.stop(Duration::from_secs(180));
+    let verdict = check(&outcome.history);
+    assert!(verdict.holds(), "{verdict}");
+    assert!(
+        outcome.is_complete(),
+        "unfinished {}, unread {}, {:?}",
+        outcome.unfinished,
+        outcome.unread,
+        outcome.progress
+    );
+    for conversation in &outcome.history.conversations {
+        let sent: usize = conversation.members.iter().map(|member| member.sends.len()).sum();
+        assert!(sent > 0, "nobody wrote in {}", conversation.id);
+    }
+    println!("{:?}", outcome.progress);
+}
