@@ -29,6 +29,8 @@ pub use config::{CacheConfig, LimitsConfig, RepoConfig, SqliteConfig};
 use cache::Caches;
 use metrics::RepoMetrics;
 use service::{Service, Shared};
+pub use store::raise_epoch;
+
 use store::Store;
 use store::message_key::{KeyHash, key_hash};
 
@@ -61,7 +63,7 @@ impl Repo {
         Ok(Repo { service: Arc::new(Service { store, caches, limits: config.limits, metrics }) })
     }
 
-    /// The services UserRepo, MessageRepo, GroupRepo and ConversationRepo.
+    /// The services UserRepo, MessageRepo, GroupRepo, ConversationRepo, RevocationRepo, TaskRepo and StoreRepo.
     pub fn routes(&self) -> Routes {
         grpc::routes(&self.service)
     }

@@ -108,6 +108,7 @@ impl House {
             successor_expires_at_ms: unix_ms() + DAY_MS,
             now_ms: 1,
             grace_ms: 0,
+            revocation_expires_at_ms: None,
         };
         let rotated = self.users().rotate_refresh_token(request).await.unwrap().into_inner();
         rotated.outcome() == Outcome::Rotated

@@ -147,6 +147,7 @@ impl Auth {
             successor_expires_at_ms: self.refresh_end_ms(),
             now_ms: unix_ms(),
             grace_ms: self.shared.refresh_grace_ms.into(),
+            revocation_expires_at_ms: None,
         };
         let rotated = self.users.clone().rotate_refresh_token(request).await?.into_inner();
         match rotated.outcome() {

@@ -5,6 +5,9 @@
 use gochat_proto::repo::v1::conversation_repo_server::{ConversationRepo, ConversationRepoServer};
 use gochat_proto::repo::v1::group_repo_server::{GroupRepo, GroupRepoServer};
 use gochat_proto::repo::v1::message_repo_server::{MessageRepo, MessageRepoServer};
+use gochat_proto::repo::v1::revocation_repo_server::{RevocationRepo, RevocationRepoServer};
+use gochat_proto::repo::v1::store_repo_server::{StoreRepo, StoreRepoServer};
+use gochat_proto::repo::v1::task_repo_server::{TaskRepo, TaskRepoServer};
 use gochat_proto::repo::v1::user_repo_server::{UserRepo, UserRepoServer};
 use gochat_proto::repo::v1::*;
 use tonic::service::Routes;
@@ -70,10 +73,29 @@ serve! { ConversationRepo, Conversations:
     get_epoch(()) -> GetEpochResponse;
 }
 
-/// The four services on one service.
+serve! { RevocationRepo, Revocations:
+    revoke(RevokeRequest) -> RevokeResponse;
+    list_revocations(ListRevocationsRequest) -> ListRevocationsResponse;
+    purge_revocations(PurgeRevocationsRequest) -> PurgeRevocationsResponse;
+}
+
+serve! { TaskRepo, Tasks:
+    get_task_cursor(GetTaskCursorRequest) -> GetTaskCursorResponse;
+    set_task_cursor(SetTaskCursorRequest) -> ();
+    delete_task_cursor(DeleteTaskCursorRequest) -> ();
+}
+
+serve! { StoreRepo, Whole:
+    copy_store(CopyStoreRequest) -> CopyStoreResponse;
+}
+
+/// The seven services on one service.
 pub(crate) fn routes(service: &Shared) -> Routes {
     Routes::new(UserRepoServer::new(Users(service.clone())))
         .add_service(MessageRepoServer::new(Messages(service.clone())))
         .add_service(GroupRepoServer::new(Groups(service.clone())))
         .add_service(ConversationRepoServer::new(Conversations(service.clone())))
+        .add_service(RevocationRepoServer::new(Revocations(service.clone())))
+        .add_service(TaskRepoServer::new(Tasks(service.clone())))
+        .add_service(StoreRepoServer::new(Whole(service.clone())))
 }

@@ -3,8 +3,11 @@ mod check;
 mod conversations;
 mod groups;
 mod messages;
+mod revocations;
+mod tasks;
 mod tokens;
 mod users;
+mod whole;
 
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use crate::config::LimitsConfig;
 use crate::metrics::RepoMetrics;
 use crate::store::Store;
 
-/// What every call works with. The four gRPC services are views of this one.
+/// What every call works with. The gRPC services are views of this one.
 pub(crate) struct Service {
     pub(crate) store: Store,
     pub(crate) caches: Caches,

@@ -11,6 +11,7 @@ use gochat_infra::errors::Error;
 use gochat_proto::repo::v1::{ConversationSummary, User};
 
 pub(crate) use sqlite::SqliteStore as Store;
+pub use sqlite::raise_epoch;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 

@@ -4,10 +4,13 @@
 
 mod cache;
 mod conversations;
+mod copies;
 mod durability;
 mod groups;
 mod pages;
+mod revocations;
 mod saves;
+mod tasks;
 mod tokens;
 mod users;
 
@@ -33,6 +36,8 @@ struct Bench {
     messages: MessageRepoClient<Client>,
     groups: GroupRepoClient<Client>,
     conversations: ConversationRepoClient<Client>,
+    /// For the services that only a few tests call.
+    client: Client,
     folder: tempfile::TempDir,
 }
 
@@ -70,7 +75,8 @@ async fn open_in(folder: tempfile::TempDir, key_hash: KeyHash) -> Bench {
         users: UserRepoClient::new(client.clone()),
         messages: MessageRepoClient::new(client.clone()),
         groups: GroupRepoClient::new(client.clone()),
-        conversations: ConversationRepoClient::new(client),
+        conversations: ConversationRepoClient::new(client.clone()),
+        client,
         folder,
     }
 }
@@ -153,9 +159,13 @@ impl Bench {
     }
 
     async fn seqs(&self, conversation_id: &str) -> Vec<u64> {
+        self.page_after(conversation_id, 0).await
+    }
+
+    async fn page_after(&self, conversation_id: &str, seq: u64) -> Vec<u64> {
         let request = GetConversationMessagesRequest {
             conversation_id: conversation_id.to_owned(),
-            after_seq: Some(0),
+            after_seq: Some(seq),
             limit: 100,
             ..Default::default()
         };

@@ -6,11 +6,11 @@ use rotate_refresh_token_response::Outcome;
 const GRACE_MS: i64 = 60_000;
 const LIFE_MS: i64 = 1_000_000;
 
-fn hash(name: u8) -> Vec<u8> {
+pub(super) fn hash(name: u8) -> Vec<u8> {
     vec![name; 32]
 }
 
-async fn create(bench: &Bench, name: u8, family_id: u64, user_id: u64, device: &str) {
+pub(super) async fn create(bench: &Bench, name: u8, family_id: u64, user_id: u64, device: &str) {
     let token = RefreshToken {
         token_hash: hash(name),
         family_id,
@@ -29,6 +29,7 @@ async fn rotate(bench: &Bench, old: u8, new: u8, now_ms: i64) -> Outcome {
         successor_expires_at_ms: now_ms + LIFE_MS,
         now_ms,
         grace_ms: GRACE_MS,
+        revocation_expires_at_ms: None,
     };
     let answer = bench.users.clone().rotate_refresh_token(request).await.unwrap().into_inner();
     if answer.outcome() == Outcome::Rotated {

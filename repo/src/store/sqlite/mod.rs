@@ -2,13 +2,17 @@
 //! so that a call costs few statements whatever its size (each statement is a hop to the connection's
 //! thread).
 mod conversations;
+mod copy;
 mod groups;
 mod messages;
 mod open;
+mod revocations;
 mod rows;
 mod save;
+mod task_cursors;
 mod tokens;
 mod users;
 mod writer;
 
+pub use copy::raise_epoch;
 pub(crate) use open::SqliteStore;

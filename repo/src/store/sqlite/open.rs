@@ -23,6 +23,10 @@ pub(crate) struct SqliteStore {
     pub(super) readers: SqlitePool,
     pub(super) writer: Writer,
     pub(super) key_hash: KeyHash,
+    /// Of the connection that a copy is made through.
+    pub(super) copy_options: SqliteConnectOptions,
+    /// Held while a copy is made.
+    pub(super) copying: tokio::sync::Mutex<()>,
     epoch: u64,
 }
 
@@ -45,10 +49,11 @@ impl SqliteStore {
             .await
             .map_err(|error| cannot_open(&config.file, error.to_string()))?;
         migrate(&config.file, &mut conn).await?;
-        let epoch = read_epoch(&mut conn).await?;
+        let epoch = read_epoch(&mut conn).await.map_err(refuse::database)?;
         let readers = open_readers(config).await?;
         let writer = Writer::start(conn, config, key_hash, metrics);
-        Ok(Self { readers, writer, key_hash, epoch })
+        let copy_options = reader_options(config).thread_name(|_| "repo-copy".to_owned());
+        Ok(Self { readers, writer, key_hash, copy_options, copying: Default::default(), epoch })
     }
 
     /// Which history this is; raised when older data is restored, which happens only while no program has
@@ -88,10 +93,12 @@ fn writer_options(config: &SqliteConfig) -> SqliteConnectOptions {
         .thread_name(|_| "repo-writer".to_owned())
 }
 
+fn reader_options(config: &SqliteConfig) -> SqliteConnectOptions {
+    options(config, config.reader_cache_kib).read_only(true)
+}
+
 async fn open_readers(config: &SqliteConfig) -> Result<SqlitePool> {
-    let options = options(config, config.reader_cache_kib)
-        .read_only(true)
-        .thread_name(|id| format!("repo-reader-{id}"));
+    let options = reader_options(config).thread_name(|id| format!("repo-reader-{id}"));
     let readers = config.readers.max(1);
     SqlitePoolOptions::new()
         .min_connections(readers)
@@ -124,15 +131,12 @@ async fn migrate(file: &Path, conn: &mut SqliteConnection) -> Result<()> {
     })
 }
 
-async fn read_epoch(conn: &mut SqliteConnection) -> Result<u64> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'")
-        .fetch_one(conn)
-        .await
-        .map_err(refuse::database)?;
+pub(super) async fn read_epoch(conn: &mut SqliteConnection) -> sqlx::Result<u64> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'").fetch_one(conn).await?;
     Ok(row.get::<i64, _>(0).cast_unsigned())
 }
 
-fn cannot_open(file: &Path, reason: String) -> Error {
+pub(super) fn cannot_open(file: &Path, reason: String) -> Error {
     Error::new(Code::Internal, format!("the data file {} can't be opened: {reason}", file.display()))
 }
 

@@ -1,7 +1,10 @@
 //! Refresh tokens: families that descend from one login, rotated with a grace and ended on reuse.
+use gochat_proto::common::v1::RevokeReason;
 use gochat_proto::repo::v1::revoke_refresh_tokens_request::Which;
 use gochat_proto::repo::v1::rotate_refresh_token_response::Outcome;
-use gochat_proto::repo::v1::{RefreshToken, RotateRefreshTokenRequest, RotateRefreshTokenResponse};
+use gochat_proto::repo::v1::{
+    RefreshToken, Revocation, RotateRefreshTokenRequest, RotateRefreshTokenResponse,
+};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
@@ -116,6 +119,7 @@ impl Change for RotateToken {
             user_id: found.token.user_id,
             device_id: found.token.device_id.clone(),
             family_id: found.token.family_id,
+            revocation: None,
         };
         let Some((successor, rotated_at_ms)) = &found.rotated else {
             self.rotate(conn, &found.token).await?;
@@ -126,7 +130,8 @@ impl Change for RotateToken {
             stored(conn, successor).await?.is_some_and(|successor| successor.rotated.is_none());
         if !(in_grace && successor_unused) {
             delete_family(conn, found.token.family_id).await?;
-            return Ok(answer(Outcome::Reused));
+            let revocation = self.revoke_access(conn, &found.token).await?;
+            return Ok(RotateRefreshTokenResponse { revocation, ..answer(Outcome::Reused) });
         }
         // The caller's key was changed in between, so he derives another successor than the one stored. That
         // is nobody's theft: the token is only of no use any more.
@@ -156,6 +161,24 @@ impl RotateToken {
         };
         insert(conn, &successor, request.now_ms).await
     }
+
+    /// With the family end the access tokens of its device, if the caller says how long that is to be known.
+    async fn revoke_access(
+        &self,
+        conn: &mut SqliteConnection,
+        of: &RefreshToken,
+    ) -> Result<Option<Revocation>> {
+        let Some(expires_at_ms) = self.request.revocation_expires_at_ms else { return Ok(None) };
+        let revocation = Revocation {
+            revocation_id: 0,
+            user_id: of.user_id,
+            device_id: of.device_id.clone(),
+            issued_until_ms: self.request.now_ms,
+            reason: RevokeReason::TokenReused.into(),
+            expires_at_ms,
+        };
+        super::revocations::insert(conn, revocation).await.map(Some)
+    }
 }
 
 /// A revoked token answers like an unknown one, so its row need not stay.
@@ -168,8 +191,8 @@ async fn delete_family(conn: &mut SqliteConnection, family_id: u64) -> Result<u6
     Ok(deleted.rows_affected())
 }
 
-struct RevokeTokens {
-    which: Which,
+pub(super) struct RevokeTokens {
+    pub(super) which: Which,
 }
 
 impl Change for RevokeTokens {

@@ -140,9 +140,9 @@ pub(super) async fn known_users(
     Ok(rows.map_err(refuse::database)?.iter().map(|row| unsigned(row, 0)).collect())
 }
 
-struct UpdateUser {
-    request: UpdateUserRequest,
-    now_ms: i64,
+pub(super) struct UpdateUser {
+    pub(super) request: UpdateUserRequest,
+    pub(super) now_ms: i64,
 }
 
 impl Change for UpdateUser {
