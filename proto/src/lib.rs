@@ -1,6 +1,7 @@
 //! The wire between the parts: gRPC services and queue payloads, generated from proto/proto.
 #![forbid(unsafe_code)]
 
+pub mod downstream;
 pub mod topics;
 
 macro_rules! package {

@@ -9,7 +9,18 @@ pub struct TaskConfig {
     pub batch_records: usize,
     /// Bytes taken at once; at least one task is.
     pub batch_bytes: usize,
-    /// First wait of a partition after a failed task; it doubles up to `backoff_max_ms`.
+    /// Tasks taken and not done. When there is no room for another batch no more are taken.
+    pub held_max_tasks: usize,
+    /// Their bytes.
+    pub held_max_bytes: usize,
+    /// Tasks of a partition that are done behind one that is not. At that the partition is paused: all of them would be
+    /// done again after a crash.
+    pub ahead_max_tasks: usize,
+    /// Turns (a page of a fan-out, a step of a purge) at the same time. Tasks take turns fairly.
+    pub turns_at_once: usize,
+    /// Members of a large group asked for in one turn, 1 to 1,000.
+    pub fan_out_page_members: u32,
+    /// First wait after a failed turn; it doubles up to `backoff_max_ms`, and is shortened by up to a half by chance.
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
     /// How often a purge of expired refresh tokens is put on the topic; the first one at the start.
@@ -25,6 +36,11 @@ impl Default for TaskConfig {
         Self {
             batch_records: 64,
             batch_bytes: 1024 * 1024,
+            held_max_tasks: 1024,
+            held_max_bytes: 8 * 1024 * 1024,
+            ahead_max_tasks: 4096,
+            turns_at_once: 4,
+            fan_out_page_members: 1000,
             backoff_min_ms: 100,
             backoff_max_ms: 60_000,
             purge_interval_s: 60 * 60,
@@ -48,6 +64,15 @@ impl TaskConfig {
         let bad = |key, reason| Err(BadConfig { key, reason });
         if self.batch_records == 0 || self.batch_bytes == 0 {
             return bad("batch_records, batch_bytes", "must be at least 1");
+        }
+        if self.held_max_tasks < self.batch_records || self.held_max_bytes < self.batch_bytes {
+            return bad("held_max_tasks, held_max_bytes", "must be at least batch_records and batch_bytes");
+        }
+        if self.ahead_max_tasks == 0 || self.turns_at_once == 0 {
+            return bad("ahead_max_tasks, turns_at_once", "must be at least 1");
+        }
+        if !(1..=1000).contains(&self.fan_out_page_members) {
+            return bad("fan_out_page_members", "must be 1 to 1,000");
         }
         if self.backoff_min_ms == 0 || self.backoff_min_ms > self.backoff_max_ms {
             return bad("backoff_min_ms", "must be at least 1 and at most backoff_max_ms");

@@ -1,123 +1,108 @@
-//! The loop that owns the consumer: one task after the other, and a partition with a failed one waits.
+//! The loop that owns the consumer: takes tasks while there is room, starts them, commits what is done.
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::sync::Arc;
 
-use gochat_infra::mq::{Consumer, Event, Producer, Record, TopicPartition};
+use gochat_infra::mq::{Consumer, Event, Record, TopicPartition};
 use gochat_infra::shutdown::Shutdown;
+use tokio::task::{JoinError, JoinSet};
 
-use crate::dead_letter::bury;
-use crate::dispatch::{Outcome, Processors};
+use crate::attempt::Attempts;
+use crate::config::TaskConfig;
+use crate::lanes::Lanes;
 use crate::metrics::TaskMetrics;
-use crate::retry::Waiting;
 
 /// All that the loop owns.
 pub(crate) struct Consume {
     pub consumer: Consumer,
-    pub producer: Producer,
-    pub processors: Processors,
-    pub waiting: Waiting,
+    pub attempts: Arc<Attempts>,
+    pub lanes: Lanes,
+    /// One for each key with tasks. Each gives its record back, and whether it is done.
+    pub running: JoinSet<(Record, bool)>,
+    /// Partitions with too much done ahead of one that is not.
+    pub paused: BTreeSet<u32>,
+    pub config: TaskConfig,
     pub metrics: TaskMetrics,
     pub shutdown: Shutdown,
 }
 
 enum Next {
     Stop,
-    Due,
+    Ended(Result<(Record, bool), JoinError>),
     Event(Event),
 }
 
 impl Consume {
-    /// Runs until the shutdown.
+    /// Runs until the shutdown, and until the turns under way have ended.
     pub(crate) async fn run(mut self) {
         loop {
             match self.next().await {
-                Next::Stop => return,
-                Next::Due => self.resume_due(),
-                Next::Event(Event::Records(records)) => self.records(records).await,
-                Next::Event(Event::Assigned(_)) => {}
-                Next::Event(Event::Revoked(partitions)) => {
-                    partitions.iter().for_each(|tp| self.waiting.succeeded(tp.partition));
+                Next::Stop => break,
+                Next::Ended(ended) => self.ended(ended),
+                Next::Event(Event::Records(records)) => {
+                    for record in records {
+                        let startable = self.lanes.add(record);
+                        self.start(startable);
+                    }
                 }
+                Next::Event(Event::Assigned(_)) => {}
+                Next::Event(Event::Revoked(_)) => self.revoked().await,
             }
+            self.metrics.held_tasks.set(self.lanes.records() as i64);
+            self.metrics.lag.set(self.consumer.lag() as i64);
+        }
+        while let Some(ended) = self.running.join_next().await {
+            self.ended(ended);
         }
     }
 
     async fn next(&mut self) -> Next {
-        let due = self.waiting.next_due().map(tokio::time::Instant::from_std);
-        let due = async move {
-            match due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
-            }
-        };
+        let config = &self.config;
+        let has_room = self.lanes.records() + config.batch_records <= config.held_max_tasks
+            && self.lanes.bytes() + config.batch_bytes <= config.held_max_bytes;
         tokio::select! {
             biased;
             () = self.shutdown.requested() => Next::Stop,
-            () = due => Next::Due,
-            event = self.consumer.next() => Next::Event(event),
+            Some(ended) = self.running.join_next() => Next::Ended(ended),
+            event = self.consumer.next(), if has_room => Next::Event(event),
         }
     }
 
-    fn resume_due(&mut self) {
-        while let Some(partition) = self.waiting.take_due(Instant::now()) {
-            self.consumer.resume(&tasks(partition));
-        }
-        self.metrics.waiting_partitions.set(self.waiting.len() as i64);
+    fn start(&mut self, record: Option<Record>) {
+        let Some(record) = record else { return };
+        let attempts = self.attempts.clone();
+        self.running.spawn(async move {
+            let done = attempts.finish(&record).await;
+            (record, done)
+        });
     }
 
-    async fn records(&mut self, records: Vec<Record>) {
-        // Behind a failed task the rest of its partition is left; it comes again from there.
-        let mut failed = BTreeSet::new();
-        for record in records {
-            if self.shutdown.is_requested() {
-                return;
-            }
-            if failed.contains(&record.partition) {
-                continue;
-            }
-            let tp = tasks(record.partition);
-            if self.finish(&record).await {
-                self.waiting.succeeded(record.partition);
-                self.consumer.commit(&tp, record.offset + 1);
-            } else {
-                failed.insert(record.partition);
-                self.waiting.failed(record.partition, Instant::now());
-                self.consumer.pause(&tp);
-                self.consumer.seek(&tp, record.offset);
-            }
+    fn ended(&mut self, ended: Result<(Record, bool), JoinError>) {
+        // Not done: the service stops, or the partition is another's. It stays uncommitted.
+        let Ok((record, true)) = ended else { return };
+        let next = self.lanes.finish(&record);
+        if !self.shutdown.is_requested() {
+            self.start(next);
         }
-        self.metrics.waiting_partitions.set(self.waiting.len() as i64);
-        self.metrics.lag.set(self.consumer.lag() as i64);
+        let partition = tasks(record.partition);
+        if let Some(done_below) = self.lanes.done_below(record.partition) {
+            self.consumer.commit(&partition, done_below);
+        }
+        let ahead = self.lanes.ahead(record.partition);
+        if ahead >= self.config.ahead_max_tasks {
+            if self.paused.insert(record.partition) {
+                self.consumer.pause(&partition);
+            }
+        } else if self.paused.remove(&record.partition) {
+            self.consumer.resume(&partition);
+        }
+        self.metrics.paused_partitions.set(self.paused.len() as i64);
     }
 
-    /// True when the record needs no further attempt.
-    async fn finish(&self, record: &Record) -> bool {
-        let (kind, outcome) = self.processors.run(record).await;
-        match outcome {
-            Outcome::Done => {
-                self.metrics.count(kind, "done");
-                true
-            }
-            Outcome::Retry(reason) => {
-                self.metrics.count(kind, "retry");
-                tracing::warn!(kind, reason, "a task failed and will be tried again");
-                false
-            }
-            Outcome::Never(reason) => {
-                tracing::warn!(kind, reason, "a task can never be done; it goes to the dead letter");
-                match bury(&self.producer, record, reason).await {
-                    Ok(()) => {
-                        self.metrics.count(kind, "dead-letter");
-                        true
-                    }
-                    Err(error) => {
-                        self.metrics.count(kind, "retry");
-                        tracing::warn!(%error, "the dead letter did not take a task; it waits");
-                        false
-                    }
-                }
-            }
-        }
+    /// Another consumer is in force: it begins at the commit, and what was begun here it will do again.
+    async fn revoked(&mut self) {
+        self.running.shutdown().await;
+        self.lanes.clear();
+        self.paused.clear();
     }
 }
 

@@ -1,43 +1,53 @@
 //! Work that takes longer than a request: tasks come by queue and are tried until they are done.
 //!
-//! *Invariants:* tasks of a partition run one after the other, and an offset is committed only over tasks that are
-//! done or in the dead letter. A task may run twice, so every processor is idempotent.
+//! *Invariants:* tasks of one key run one after the other, those of different keys at the same time and in short turns.
+//! An offset is committed only when it and all before it in its partition are done or in the dead letter. A task may run
+//! twice, so every job is idempotent.
 #![forbid(unsafe_code)]
-// That lint guards memory per connection. Here there are two futures in all.
+// That lint guards memory per connection. Here the number of futures has a bound.
 #![allow(clippy::large_futures)]
 
+mod attempt;
+mod backoff;
 mod config;
 mod consume;
 mod dead_letter;
-mod dispatch;
+mod jobs;
+mod lanes;
 mod metrics;
-mod processors;
-mod retry;
 mod schedule;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gochat_infra::mq::{ConsumerConfig, Queue, QueueError};
+use gochat_infra::registry::Registry;
 use gochat_infra::rpc;
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
 use gochat_proto::topics;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{BadConfig, TaskConfig};
 
+use attempt::Attempts;
+use backoff::Backoff;
 use consume::Consume;
-use dispatch::Processors;
+use jobs::Tools;
+use lanes::Lanes;
 use metrics::TaskMetrics;
-use retry::Waiting;
 
 /// What the service is given.
 pub struct TaskDeps {
     /// The way to repo.
     pub repo: rpc::Client,
     pub queue: Queue,
+    /// Where the gateways stand.
+    pub registry: Registry,
     pub metrics: Metrics,
-    /// Ends the service after the step under way; a task that is not done is done again at the next start.
+    /// Ends the service after the turns under way; a task that is not done goes on at the next start.
     pub shutdown: Shutdown,
 }
 
@@ -65,15 +75,33 @@ impl Task {
         config.validate()?;
         let metrics = deps.metrics.with("task", TaskMetrics::register);
         let bounds = ConsumerConfig { max_records: config.batch_records, max_bytes: config.batch_bytes };
-        let consume = Consume {
-            consumer: deps.queue.consumer(topics::GROUP_TASK, &[topics::TASKS], bounds)?,
-            producer: deps.queue.producer(),
-            processors: Processors::new(&config, deps.repo, deps.shutdown.clone()),
-            waiting: Waiting::new(config.backoff_min_ms, config.backoff_max_ms),
-            metrics: metrics.clone(),
-            shutdown: deps.shutdown.clone(),
+        let consumer = deps.queue.consumer(topics::GROUP_TASK, &[topics::TASKS], bounds)?;
+        let (producer, shutdown) = (deps.queue.producer(), deps.shutdown);
+        let tools = Tools {
+            repo: deps.repo,
+            registry: deps.registry,
+            producer: producer.clone(),
+            config: config.clone(),
         };
-        let schedule = schedule::run(config, deps.queue.producer(), metrics, deps.shutdown);
+        let attempts = Attempts {
+            tools: Arc::new(tools),
+            turns: Semaphore::new(config.turns_at_once),
+            producer: producer.clone(),
+            backoff: Backoff { min_ms: config.backoff_min_ms, max_ms: config.backoff_max_ms },
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let consume = Consume {
+            consumer,
+            attempts: Arc::new(attempts),
+            lanes: Lanes::default(),
+            running: JoinSet::new(),
+            paused: BTreeSet::new(),
+            config: config.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let schedule = schedule::run(config, producer, metrics, shutdown);
         Ok(Task { consume: tokio::spawn(consume.run()), schedule: tokio::spawn(schedule) })
     }
 

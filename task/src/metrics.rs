@@ -17,7 +17,9 @@ pub(crate) struct Labels {
 pub(crate) struct TaskMetrics {
     pub tasks: Family<Labels, Counter>,
     pub schedule_refused: Counter,
-    pub waiting_partitions: Gauge,
+    pub held_tasks: Gauge,
+    pub waiting_tasks: Gauge,
+    pub paused_partitions: Gauge,
     pub lag: Gauge,
 }
 
@@ -31,10 +33,13 @@ impl TaskMetrics {
             "Regular tasks that the queue did not take; the next interval makes up for them",
             all.schedule_refused.clone(),
         );
+        registry.register("held", "Tasks taken and not done", all.held_tasks.clone());
+        let waiting = "Tasks that wait after a failure";
+        registry.register("waiting", waiting, all.waiting_tasks.clone());
         registry.register(
-            "waiting_partitions",
-            "Partitions that wait before the next attempt",
-            all.waiting_partitions.clone(),
+            "paused_partitions",
+            "Partitions where too many tasks are done behind one that is not",
+            all.paused_partitions.clone(),
         );
         registry.register("lag_records", "Tasks in the queue that are not done", all.lag.clone());
         all

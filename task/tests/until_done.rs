@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use faults::{Door, Fault, Faults};
 use gochat_infra::cache::{Cache, MemoryCache, MemoryCacheConfig};
 use gochat_infra::mq::{ConsumerConfig, EmbeddedConfig, Event, Outgoing, Queue, Target, TopicConfig};
+use gochat_infra::registry::Registry;
 use gochat_infra::rpc::Client;
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
@@ -69,6 +70,7 @@ impl House {
         let deps = TaskDeps {
             repo: Client::local(self.faults.wrap(self.repo.routes())),
             queue: self.queue.clone(),
+            registry: Registry::fixed(Vec::new()),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };

@@ -92,7 +92,7 @@ async fn serve(config: Config) -> Result<()> {
         LogicDeps {
             repo: repo_client.clone(),
             queue: queue.clone(),
-            registry,
+            registry: registry.clone(),
             keys: keys.clone(),
             ids,
             metrics: metrics.clone(),
@@ -106,6 +106,7 @@ async fn serve(config: Config) -> Result<()> {
         TaskDeps {
             repo: repo_client,
             queue: queue.clone(),
+            registry,
             metrics: metrics.clone(),
             shutdown: services.clone(),
         },

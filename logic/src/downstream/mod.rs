@@ -1,5 +1,4 @@
 //! The way to gateways: sending never waits, and a gateway whose queue is full is told to resync later.
-pub(crate) mod encode;
 mod resync;
 
 use std::sync::Arc;
@@ -7,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gochat_infra::mq::{Outgoing, Producer, Target};
+use gochat_proto::downstream as encode;
 use gochat_proto::queue::v1::{ConversationUpdated, Receipt, Resync, downstream};
 use gochat_proto::topics;
 use prometheus_client::encoding::EncodeLabelSet;

@@ -16,7 +16,7 @@ use super::decode::Inbound;
 use super::dedupe::{Key, Place};
 use super::owner::{Owner, State};
 use super::round::{Delivery, Round, Work};
-use crate::downstream::encode;
+use gochat_proto::downstream as encode;
 
 /// After this every work with messages has a state in `owner`, and no message that was stored before.
 pub(crate) async fn look_up<'a>(

@@ -8,7 +8,7 @@ use gochat_proto::queue::v1::{Ack, UpstreamMessage, ack};
 use super::decode::Inbound;
 use super::dedupe::Place;
 use crate::domain::conversation::Conversation;
-use crate::downstream::encode;
+use gochat_proto::downstream as encode;
 
 /// A stored message on its way out.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use super::dedupe::Place;
 use super::owner::State;
 use super::round::Work;
 use crate::domain::conversation::Conversation;
-use crate::downstream::encode;
+use gochat_proto::downstream as encode;
 
 /// A message to save, and the later ones of the batch under the same key.
 pub(crate) struct Leader<'a> {

@@ -1,9 +1,10 @@
 //! Records of gochat.downstream, written by hand where the generated code would copy a message for each gateway.
 use bytes::{BufMut, Bytes, BytesMut};
-use gochat_proto::common::v1::Message;
-use gochat_proto::queue::v1::{Ack, Downstream, downstream};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+use crate::common::v1::Message;
+use crate::queue::v1::{Ack, Downstream, downstream};
 
 // Field numbers of queue.proto; a test holds them to the generated code.
 const DOWNSTREAM_INSTANCE: u32 = 1;
@@ -15,30 +16,32 @@ const DELIVERY_DROPPABLE: u32 = 4;
 
 /// Who of a gateway gets a message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Audience<'a> {
-    /// These users; at most 1,000.
+pub enum Audience<'a> {
+    /// These users; at most 1,000. None of their connections may miss it.
     Users(&'a [u64]),
-    /// Every connection. Such a message may be dropped for a slow one, which then gets a gap frame.
+    /// These members of a large group; at most 1,000. A slow connection may miss it.
+    Crowd(&'a [u64]),
+    /// Every connection. A slow one may miss it.
     Everyone,
 }
 
 /// The part of a delivery that is the same for every gateway.
-pub(crate) fn message(message: &Message) -> Bytes {
+pub fn message(message: &Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
 /// A whole record around a message that was encoded before.
-pub(crate) fn delivery(instance: &str, message: &[u8], audience: Audience<'_>) -> Bytes {
-    let users: &[u64] = match audience {
-        Audience::Users(users) => users,
-        Audience::Everyone => &[],
+pub fn delivery(instance: &str, message: &[u8], audience: Audience<'_>) -> Bytes {
+    let (users, everyone, droppable): (&[u64], bool, bool) = match audience {
+        Audience::Users(users) => (users, false, false),
+        Audience::Crowd(users) => (users, false, true),
+        Audience::Everyone => (&[], true, true),
     };
     let packed: usize = users.iter().map(|user| encoded_len_varint(*user)).sum();
     let users_len = if users.is_empty() { 0 } else { delimited(DELIVERY_USERS, packed) };
-    let everyone = matches!(audience, Audience::Everyone);
-    let everyone_len =
-        if everyone { key_len(DELIVERY_EVERYONE) + 1 + key_len(DELIVERY_DROPPABLE) + 1 } else { 0 };
-    let body = delimited(DELIVERY_MESSAGE, message.len()) + users_len + everyone_len;
+    let flag_len = |field, set| if set { key_len(field) + 1 } else { 0 };
+    let flags_len = flag_len(DELIVERY_EVERYONE, everyone) + flag_len(DELIVERY_DROPPABLE, droppable);
+    let body = delimited(DELIVERY_MESSAGE, message.len()) + users_len + flags_len;
     let total = delimited(DOWNSTREAM_INSTANCE, instance.len()) + delimited(DOWNSTREAM_MESSAGE, body);
 
     let mut out = BytesMut::with_capacity(total);
@@ -51,23 +54,19 @@ pub(crate) fn delivery(instance: &str, message: &[u8], audience: Audience<'_>) -
         put_head(&mut out, DELIVERY_USERS, packed);
         users.iter().for_each(|user| encode_varint(*user, &mut out));
     }
-    if everyone {
-        for flag in [DELIVERY_EVERYONE, DELIVERY_DROPPABLE] {
-            encode_key(flag, WireType::Varint, &mut out);
-            encode_varint(1, &mut out);
-        }
-    }
+    put_flag(&mut out, DELIVERY_EVERYONE, everyone);
+    put_flag(&mut out, DELIVERY_DROPPABLE, droppable);
     debug_assert_eq!(out.len(), total);
     out.freeze()
 }
 
 /// An ack for one connection of a gateway.
-pub(crate) fn ack(instance: &str, ack: Ack) -> Bytes {
+pub fn ack(instance: &str, ack: Ack) -> Bytes {
     any(instance, downstream::Body::Ack(ack))
 }
 
 /// Any other record.
-pub(crate) fn any(instance: &str, body: downstream::Body) -> Bytes {
+pub fn any(instance: &str, body: downstream::Body) -> Bytes {
     Downstream { gateway_instance: instance.to_owned(), body: Some(body) }.encode_to_vec().into()
 }
 
@@ -80,11 +79,17 @@ fn put_head(out: &mut BytesMut, field: u32, length: usize) {
     encode_varint(length as u64, out);
 }
 
+fn put_flag(out: &mut BytesMut, field: u32, set: bool) {
+    if set {
+        encode_key(field, WireType::Varint, out);
+        encode_varint(1, out);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use gochat_proto::queue::v1::Delivery;
-
     use super::*;
+    use crate::queue::v1::Delivery;
 
     #[test]
     fn a_delivery_is_what_the_generated_code_writes() {
@@ -99,11 +104,21 @@ mod tests {
             created_at_ms: 1_700_000_000_000,
         };
         let many: Vec<u64> = (0..1000).map(|n| n * n * n + 1).collect();
-        for (users, everyone) in [(vec![], true), (vec![7], false), (many, false), (vec![], false)] {
-            let audience = if everyone { Audience::Everyone } else { Audience::Users(&users) };
+        for audience in [
+            Audience::Everyone,
+            Audience::Users(&[7]),
+            Audience::Users(&many),
+            Audience::Users(&[]),
+            Audience::Crowd(&many),
+        ] {
             let ours = delivery("instance-1", &message(&one), audience);
-            let delivery =
-                Delivery { message: Some(one.clone()), user_ids: users, everyone, droppable: everyone };
+            let (users, everyone, droppable) = match audience {
+                Audience::Users(users) => (users, false, false),
+                Audience::Crowd(users) => (users, false, true),
+                Audience::Everyone => (&[][..], true, true),
+            };
+            let user_ids = users.to_vec();
+            let delivery = Delivery { message: Some(one.clone()), user_ids, everyone, droppable };
             let theirs = any("instance-1", downstream::Body::Message(delivery));
             assert_eq!(ours, theirs);
         }

@@ -1,2 +1,0 @@
-//! What the tasks do.
-pub(crate) mod purge;
