@@ -103,9 +103,9 @@ impl ChatLoad {
     }
 
     /// Messages become due from now on. Call [`ChatLoad::wait_ready`] before it: seqs count from what the
-    /// clients found then.
-    pub fn begin(&self) {
-        self.control.begin_sending(None);
+    /// clients found then. Returns when the first message will be due.
+    pub fn begin(&self) -> Instant {
+        self.control.begin_sending(None)
     }
 
     /// As [`ChatLoad::begin`], for exactly this long. Returns when the first message will be due.
@@ -116,6 +116,12 @@ impl ChatLoad {
     /// No message becomes due any more; what is unfinished goes on.
     pub fn end_sending(&self) {
         self.control.end_sending();
+    }
+
+    /// Cuts every open connection at once, as a lost network does (a reset, no close frame). The clients come back by
+    /// their back-off alone from then on: `connects_per_s` and `connecting_max` bound them no more.
+    pub fn cut_all(&self) {
+        self.control.cut_all();
     }
 
     pub fn progress(&self) -> Progress {

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gochat_perf::scenario::{Exit, chat, hold};
+use gochat_perf::scenario::{Exit, chat, hold, storm};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,8 +24,11 @@ enum Command {
     /// Users chat in pairs at a fixed rate (open loop: latency counts from when a message was due), and
     /// every message is checked: stored once, delivered once, in one dense order
     Chat(chat::ChatArgs),
-    /// Idle sessions: the server's memory for each and its CPU time while they are held
+    /// Many sessions, idle or with a checked chat among them: the server's memory for each and its CPU time
     Hold(hold::HoldArgs),
+    /// All sessions are cut in one moment and come back at once: how long it takes, and whether the chat among
+    /// them survives it whole
+    Storm(storm::StormArgs),
 }
 
 /// Each session is a file descriptor, and shells often allow only 1,024: takes what the system allows. What is
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Chat(args) => chat::run(&args),
         Command::Hold(args) => hold::run(&args),
+        Command::Storm(args) => storm::run(&args),
     };
     let exit = ended.unwrap_or_else(|error| {
         eprintln!("gochat-perf: {error}");

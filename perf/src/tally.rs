@@ -35,8 +35,18 @@ counters! {
     connected,
     /// Connects and handshakes that failed.
     connect_failures,
-    /// Open connections that ended, whoever's wish it was.
+    /// Of these, upgrades that the server refused and said when to come again.
+    refused_with_retry_after,
+    /// Of these, upgrades that the server refused without a time.
+    refused_without_retry_after,
+    /// Open connections that ended, other than by an outage of this load.
     disconnects,
+    /// Connections that an outage of this load cut.
+    cut,
+    /// Of the cut ones, those that are connected again.
+    back,
+    /// Of the cut ones, those that are level with the server again.
+    synced,
     /// Messages that became due and entered an outbox.
     sent,
     /// Messages that became due while the outbox was full: never sent.
@@ -99,6 +109,10 @@ pub struct Latencies {
     pub deliver: Histogram<u64>,
     /// Due → taken up by this program: its own share in the two above.
     pub lateness: Histogram<u64>,
+    /// Cut by an outage → connected again.
+    pub back: Histogram<u64>,
+    /// Cut by an outage → connected, and nothing that the server holds is missing.
+    pub synced: Histogram<u64>,
 }
 
 /// An hour; longer counts as this.
@@ -106,7 +120,13 @@ const LATENCY_US_MAX: u64 = 3_600_000_000;
 
 impl Default for Latencies {
     fn default() -> Self {
-        Latencies { ack: histogram(), deliver: histogram(), lateness: histogram() }
+        Latencies {
+            ack: histogram(),
+            deliver: histogram(),
+            lateness: histogram(),
+            back: histogram(),
+            synced: histogram(),
+        }
     }
 }
 
@@ -128,10 +148,20 @@ impl Latencies {
         self.lateness.saturating_record(us);
     }
 
+    pub(crate) fn record_back(&mut self, us: u64) {
+        self.back.saturating_record(us);
+    }
+
+    pub(crate) fn record_synced(&mut self, us: u64) {
+        self.synced.saturating_record(us);
+    }
+
     pub(crate) fn merge(&mut self, other: &Latencies) {
         // Same bounds on both sides: cannot fail.
         let _ = self.ack.add(&other.ack);
         let _ = self.deliver.add(&other.deliver);
         let _ = self.lateness.add(&other.lateness);
+        let _ = self.back.add(&other.back);
+        let _ = self.synced.add(&other.synced);
     }
 }

@@ -59,6 +59,8 @@ pub(crate) struct Client {
     /// What heads said of conversations that are not ours, so that they are not listed again.
     others: Vec<(Box<str>, u64)>,
     heads_asked_us: Option<u64>,
+    /// This connection's first heads were answered.
+    heads_answered: bool,
     heads_due_us: Option<u64>,
     heads_interval_us: u64,
     heartbeat_us: u64,
@@ -77,6 +79,7 @@ impl Client {
             outbox: Outbox::default(),
             others: Vec::new(),
             heads_asked_us: None,
+            heads_answered: false,
             heads_due_us: None,
             heads_interval_us: 300_000_000,
             heartbeat_us: 30_000_000,
@@ -100,6 +103,11 @@ impl Client {
             && newest.map(|stored| stored.seq).max() <= Some(self.inbox.have())
     }
 
+    /// Connected, and all that heads told of is here.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.open && self.heads_answered && !self.inbox.is_behind()
+    }
+
     /// The handshake is done: catch up first, then send what is unfinished.
     pub(crate) fn opened(&mut self, turn: &mut Turn<'_>) {
         self.open = true;
@@ -113,6 +121,7 @@ impl Client {
     pub(crate) fn closed(&mut self) {
         self.open = false;
         self.heads_asked_us = None;
+        self.heads_answered = false;
         self.heads_due_us = None;
         self.outbox.disconnected();
         self.inbox.disconnected();
@@ -254,6 +263,7 @@ impl Client {
 
     fn on_heads(&mut self, turn: &mut Turn<'_>, changed: &[Head<'_>]) {
         self.heads_asked_us = None;
+        self.heads_answered = true;
         let jitter = 0.75 + turn.rng.f64() * 0.5;
         self.heads_due_us = Some(turn.now_us + (self.heads_interval_us as f64 * jitter) as u64);
         let own_id = turn.talk.as_deref().map_or("", |talk| &talk.id);

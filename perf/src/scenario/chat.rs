@@ -1,19 +1,15 @@
 //! `gochat-perf chat`: users talk in pairs at a fixed rate, and everything that they said is checked.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
-use super::{Exit, default_threads, say, trouble_of, wait_connected, write_json};
-use crate::checker;
+use super::{Exit, course, default_threads, say, wait_connected, write_json};
 use crate::config::{LoadConfig, Target, random_run};
 use crate::error::LoadError;
-use crate::load::{ChatLoad, LoadOutcome};
-use crate::report::{ChatReport, Percentiles, SendingWindow};
-use crate::server_meter::{ServerMeter, own_cpu_s};
-use crate::tally::Progress;
-use crate::users::{self, User};
+use crate::load::ChatLoad;
+use crate::server_meter::ServerMeter;
 
 #[derive(Debug, Args)]
 pub struct ChatArgs {
@@ -64,7 +60,7 @@ pub fn run(args: &ChatArgs) -> Result<Exit, LoadError> {
     let target = Target::parse(&args.url)?;
     let mut meter = args.admin.as_deref().map(ServerMeter::new).transpose()?;
     let run = random_run();
-    let users = bring_users(args, &target, &run)?;
+    let users = course::bring_users(args.users_file.as_deref(), args.users, &target, &run)?;
     let load = ChatLoad::start(LoadConfig {
         rate_per_s: args.rate,
         run,
@@ -76,27 +72,14 @@ pub fn run(args: &ChatArgs) -> Result<Exit, LoadError> {
     })?;
     wait_connected(&load, args.users, args.connect_rate)?;
     say(format_args!("{} sessions, {} messages/s for {} s", args.users, args.rate, args.seconds));
-    let window = send(&load, args, meter.as_mut())?;
-    judge(args, &settle(load, args), &window)
-}
-
-/// The unfinished, the last deliveries and the final reading, with a line each second.
-fn settle(load: ChatLoad, args: &ChatArgs) -> LoadOutcome {
-    let deadline = Duration::from_secs_f64(args.settle_seconds);
-    let until = Instant::now() + deadline;
-    load.finish(deadline);
-    say(format_args!("settling and reading every history"));
-    let mut shown = Instant::now();
-    while !load.is_finished() && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-        if shown.elapsed() >= Duration::from_secs(1) {
-            shown = Instant::now();
-            let now = load.progress();
-            let open = now.sent - now.stored - now.rejected;
-            say(format_args!("settling: {open} open, {} of {} histories read", now.finished, args.users));
-        }
+    let window = course::send(&load, Duration::from_secs_f64(args.seconds), meter.as_mut())?;
+    let outcome = course::settle(load, args.users, Duration::from_secs_f64(args.settle_seconds));
+    let judged = course::judge(&outcome, &window);
+    judged.print(&outcome, &window);
+    if let Some(path) = &args.json {
+        write_json(path, &judged.report)?;
     }
-    load.stop(until.saturating_duration_since(Instant::now()))
+    Ok(judged.exit)
 }
 
 fn check_args(args: &ChatArgs) -> Result<(), LoadError> {
@@ -111,111 +94,4 @@ fn check_args(args: &ChatArgs) -> Result<(), LoadError> {
         return bad("--settle-seconds must be between 0 and 86400");
     }
     Ok(())
-}
-
-fn bring_users(args: &ChatArgs, target: &Target, run: &str) -> Result<Vec<User>, LoadError> {
-    let Some(path) = &args.users_file else {
-        say(format_args!("registering {} users", args.users));
-        return users::register(target, args.users, run, |done| {
-            if done.is_multiple_of(100) {
-                say(format_args!("registered {done}"));
-            }
-        });
-    };
-    let users = users::read_users_file(path, args.users)?;
-    if users.len() < args.users {
-        let why = format!("it has {} users of the {} that --users asks for", users.len(), args.users);
-        return Err(LoadError::BadUsersFile { path: path.display().to_string(), why });
-    }
-    Ok(users)
-}
-
-/// The time of sending, second by second.
-fn send(
-    load: &ChatLoad,
-    args: &ChatArgs,
-    mut meter: Option<&mut ServerMeter>,
-) -> Result<SendingWindow, LoadError> {
-    let server_before = meter.as_mut().map(|meter| meter.read()).transpose()?;
-    let client_before = own_cpu_s();
-    let lasting = Duration::from_secs_f64(args.seconds);
-    let began = load.begin_for(lasting);
-    let until = began + lasting;
-    let mut last = Progress::default();
-    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-        std::thread::sleep(rest.min(Duration::from_secs(1)));
-        let now = load.progress();
-        show_progress(load, began.elapsed(), &last, &now);
-        last = now;
-    }
-    let (seconds, stored) = (began.elapsed().as_secs_f64(), load.progress().stored);
-    let server = meter.as_mut().map(|meter| meter.read()).transpose()?;
-    Ok(SendingWindow {
-        seconds,
-        stored,
-        server_cpu_s: server.zip(server_before).map(|(after, before)| after.cpu_s - before.cpu_s),
-        server_rss_bytes: server.map(|server| server.rss_bytes),
-        client_cpu_s: own_cpu_s() - client_before,
-    })
-}
-
-fn show_progress(load: &ChatLoad, at: Duration, last: &Progress, now: &Progress) {
-    let open = now.sent - now.stored - now.rejected;
-    say(format_args!(
-        "{:>5.1} s  sent {}  stored {} (+{})  delivered {}  open {open}  rejected {}  retries {}  connected {} {}",
-        at.as_secs_f64(),
-        now.sent,
-        now.stored,
-        now.stored - last.stored,
-        now.delivered,
-        now.rejected,
-        now.retried,
-        now.connected,
-        if now.bad_frames + now.disconnects > last.bad_frames + last.disconnects {
-            trouble_of(load)
-        } else {
-            String::new()
-        },
-    ));
-}
-
-fn judge(args: &ChatArgs, outcome: &LoadOutcome, window: &SendingWindow) -> Result<Exit, LoadError> {
-    let verdict = checker::check(&outcome.history);
-    let report = ChatReport::new(outcome, &verdict, window);
-    let progress = &outcome.progress;
-    println!("sent {} · stored {} · delivered {}", report.sent, report.stored, report.delivered);
-    println!("rejected {} · rate {} messages/s", report.rejected, report.rate);
-    println!("ack      {}", report.ack_us);
-    println!("deliver  {}", report.deliver_us);
-    println!(
-        "retries {} · re-sent {} · holes synced {} · redelivered {} · resyncs {} · disconnects {} · skipped {} · \
-         bad frames {}",
-        progress.retried,
-        progress.resent,
-        progress.holes,
-        progress.redelivered,
-        progress.resyncs,
-        progress.disconnects,
-        progress.skipped,
-        progress.bad_frames
-    );
-    if let (Some(cpu_us), Some(rss)) = (report.server_cpu_us_per_message, report.server_rss_bytes) {
-        println!("server   {cpu_us} µs of CPU a message · {:.1} MiB resident", rss as f64 / 1_048_576.0);
-    }
-    println!(
-        "client   {:.1} µs of CPU a message · late by {}",
-        window.client_cpu_us_per_message(),
-        Percentiles::of(&outcome.latencies.lateness)
-    );
-    println!("{verdict}");
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
-    }
-    if !outcome.is_complete() {
-        println!(
-            "INCOMPLETE: {} messages without a final answer, {} histories not read, {} threads of this program failed",
-            outcome.unfinished, outcome.unread, outcome.panicked
-        );
-    }
-    Ok(if verdict.holds() && outcome.is_complete() { Exit::Ok } else { Exit::Broken })
 }

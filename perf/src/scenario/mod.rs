@@ -1,7 +1,9 @@
 //! The commands of `gochat-perf`.
 
 pub mod chat;
+mod course;
 pub mod hold;
+pub mod storm;
 
 use std::io::Write;
 use std::path::Path;
@@ -36,6 +38,10 @@ impl From<&LoadError> for Exit {
 /// Threads for a load on this machine: half of the cores, for the server needs the others.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / 1_048_576.0
 }
 
 fn say(line: std::fmt::Arguments<'_>) {

@@ -19,6 +19,8 @@ pub(crate) struct Control {
     send_from_us: AtomicU64,
     send_until_us: AtomicU64,
     give_up_at_us: AtomicU64,
+    /// How often all connections were cut.
+    outages: AtomicU64,
     /// Leave as you are: no draining, no final reading.
     abandoned: AtomicBool,
 }
@@ -33,6 +35,7 @@ impl Control {
             send_from_us: never(),
             send_until_us: never(),
             give_up_at_us: never(),
+            outages: AtomicU64::new(0),
             abandoned: AtomicBool::new(false),
         }
     }
@@ -65,6 +68,11 @@ impl Control {
         self.end_sending();
     }
 
+    /// Every thread cuts its connections in its next turn.
+    pub(crate) fn cut_all(&self) {
+        self.outages.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
     }
@@ -84,6 +92,10 @@ impl Control {
 
     pub(super) fn give_up_at_us(&self) -> u64 {
         self.give_up_at_us.load(Ordering::Acquire)
+    }
+
+    pub(super) fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Acquire)
     }
 
     pub(super) fn is_abandoned(&self) -> bool {

@@ -2,6 +2,7 @@
 
 mod control;
 mod ending;
+mod outage;
 mod pacer;
 mod socket;
 mod worker;

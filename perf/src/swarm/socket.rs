@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use tungstenite::client::{ClientRequestBuilder, client_with_config};
 use tungstenite::handshake::client::Response;
 use tungstenite::handshake::{HandshakeError, MidHandshake};
@@ -36,6 +37,12 @@ pub(crate) enum Step {
     Waiting(Socket),
     /// The handshake is done; frames may be there already.
     Opened(Socket),
+    /// The server answered the upgrade with another status.
+    Refused {
+        /// What its `Retry-After` says.
+        retry_after_s: Option<u64>,
+        why: String,
+    },
     Failed(String),
 }
 
@@ -115,11 +122,21 @@ fn after_handshake(result: HandshakeResult) -> Step {
         Ok((socket, _)) => Step::Opened(Socket::Open(Box::new(socket))),
         Err(HandshakeError::Interrupted(mid)) => Step::Waiting(Socket::Handshaking(Box::new(mid))),
         Err(HandshakeError::Failure(Error::Http(response))) => {
+            let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
             let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            Step::Failed(format!("upgrade answered with {}: {body:.200}", response.status()))
+            Step::Refused {
+                retry_after_s: retry_after.and_then(|value| value.trim().parse().ok()),
+                why: format!("upgrade answered with {}: {body:.200}", response.status()),
+            }
         }
         Err(HandshakeError::Failure(error)) => Step::Failed(format!("handshake: {error}")),
     }
+}
+
+/// Ends an open connection as a lost network does: without a word, and with a reset for whatever comes later.
+pub(crate) fn cut(socket: &WebSocket<TcpStream>) {
+    // Where the option can't be set the close is an orderly one, which the server notices just as well.
+    let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
 }
 
 /// What a read brought.

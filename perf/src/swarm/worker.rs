@@ -11,6 +11,7 @@ use tungstenite::Message;
 
 use super::control::Control;
 use super::ending::Phase;
+use super::outage::Away;
 use super::pacer::Pacer;
 use super::socket::{self, Received, Socket, Step};
 use crate::checker::{ConversationHistory, MemberHistory};
@@ -39,11 +40,13 @@ pub(super) struct Member {
     token: Box<str>,
     /// Its conversation in this thread; `None`: a session that is only held.
     pub(super) talk: Option<usize>,
-    socket: Option<Socket>,
+    pub(super) socket: Option<Socket>,
     /// When an unfinished handshake is given up.
     connect_until_us: u64,
     connect_at_us: u64,
-    failures: u32,
+    pub(super) failures: u32,
+    /// From an outage until it is level with the server again.
+    pub(super) away: Option<Away>,
 }
 
 pub(crate) struct Worker {
@@ -53,7 +56,7 @@ pub(crate) struct Worker {
     pub(super) members: Vec<Member>,
     pub(super) talks: Vec<ConversationHistory>,
     naming: Naming,
-    latencies: Latencies,
+    pub(super) latencies: Latencies,
     rng: fastrand::Rng,
     pub(super) pacer: Option<Pacer>,
     /// Members that take turns at writing.
@@ -63,6 +66,7 @@ pub(crate) struct Worker {
     /// This thread's number and how many there are.
     thread: usize,
     pub(super) phase: Phase,
+    pub(super) outages_seen: u64,
     tick_at_us: u64,
     out: Vec<String>,
 }
@@ -89,6 +93,7 @@ impl Worker {
             connect_pacer: Pacer::new(config.connects_per_s, thread, config.threads, 0),
             thread,
             phase: Phase::Load,
+            outages_seen: 0,
             tick_at_us: 0,
             out: Vec::new(),
             members,
@@ -103,6 +108,7 @@ impl Worker {
         let mut events = Events::with_capacity(EVENTS_MAX);
         while self.phase != Phase::Done && !self.control.is_abandoned() {
             let now_us = self.control.now_us();
+            self.heed_outage();
             self.send_due(now_us);
             if now_us >= self.tick_at_us {
                 self.tick_at_us = now_us + TICK_US;
@@ -215,7 +221,17 @@ impl Worker {
             Step::Waiting(socket) => self.members[at].socket = Some(socket),
             Step::Failed(why) => {
                 self.connecting -= 1;
-                self.connect_failed(at, why);
+                self.connect_failed(at, why, 0);
+            }
+            Step::Refused { retry_after_s, why } => {
+                self.connecting -= 1;
+                let counters = &self.control.counters;
+                let refused = match retry_after_s {
+                    Some(_) => &counters.refused_with_retry_after,
+                    None => &counters.refused_without_retry_after,
+                };
+                Counters::add(refused);
+                self.connect_failed(at, why, retry_after_s.unwrap_or(0).saturating_mul(1000));
             }
             Step::Opened(socket) => {
                 self.connecting -= 1;
@@ -223,6 +239,7 @@ impl Worker {
                 member.socket = Some(socket);
                 member.failures = 0;
                 Counters::add(&self.control.counters.connected);
+                self.note_back(at);
                 self.with_client(at, |client, turn| client.opened(turn));
                 self.read_all(at);
             }
@@ -262,6 +279,7 @@ impl Worker {
             Some(why) => self.hang_up(at, why),
             None => self.write_out(at),
         }
+        self.note_synced(at);
     }
 
     /// An open connection is over.
@@ -276,22 +294,26 @@ impl Worker {
         counters.note_trouble(|| why);
         self.out.clear();
         self.members[at].client.closed();
-        self.back_off(at);
+        self.back_off(at, 0);
     }
 
-    fn connect_failed(&mut self, at: usize, why: String) {
+    fn connect_failed(&mut self, at: usize, why: String, asked_wait_ms: u64) {
         Counters::add(&self.control.counters.connect_failures);
         self.control.counters.note_trouble(|| why);
-        self.back_off(at);
+        self.back_off(at, asked_wait_ms);
     }
 
-    fn back_off(&mut self, at: usize) {
+    /// Waits as the rules say, and no less than the server asked for: jittered upwards, or all who were refused
+    /// in one second would come back in one.
+    pub(super) fn back_off(&mut self, at: usize, asked_wait_ms: u64) {
         let rules = &self.config.rules;
         let member = &mut self.members[at];
         member.socket = None;
         let doubled = rules.backoff_min_ms.saturating_mul(1 << member.failures.min(20));
-        let wait_us = doubled.min(rules.backoff_max_ms) * 1000;
-        member.connect_at_us = self.control.now_us() + (wait_us as f64 * (0.5 + self.rng.f64() * 0.5)) as u64;
+        let own_wait_us =
+            (doubled.min(rules.backoff_max_ms) as f64 * 1000.0 * (0.5 + self.rng.f64() * 0.5)) as u64;
+        let asked_wait_us = (asked_wait_ms as f64 * 1000.0 * (1.0 + self.rng.f64() * 0.5)) as u64;
+        member.connect_at_us = self.control.now_us() + own_wait_us.max(asked_wait_us);
         member.failures += 1;
     }
 
@@ -312,7 +334,7 @@ impl Worker {
                 }
                 Some(_) if now_us >= member.connect_until_us => {
                     self.connecting -= 1;
-                    self.connect_failed(at, "the handshake took too long".to_owned());
+                    self.connect_failed(at, "the handshake took too long".to_owned(), 0);
                 }
                 Some(_) => {}
             }
@@ -321,7 +343,9 @@ impl Worker {
 
     /// Connects, if the pace and the number of handshakes under way allow it now.
     fn connect(&mut self, at: usize, now_us: u64) {
-        if self.connecting >= self.config.connecting_max || self.connect_pacer.due(now_us).is_none() {
+        if self.is_paced()
+            && (self.connecting >= self.config.connecting_max || self.connect_pacer.due(now_us).is_none())
+        {
             return;
         }
         // An idle pacer must not save up a burst.
@@ -334,7 +358,7 @@ impl Worker {
                 member.socket = Some(socket);
                 member.connect_until_us = now_us + self.config.connect_wait_ms * 1000;
             }
-            Err(error) => self.connect_failed(at, format!("connect: {error}")),
+            Err(error) => self.connect_failed(at, format!("connect: {error}"), 0),
         }
     }
 }
@@ -368,6 +392,7 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
             connect_until_us: 0,
             connect_at_us: 0,
             failures: 0,
+            away: None,
         }));
     }
     (members, talks)

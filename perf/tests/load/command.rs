@@ -17,6 +17,12 @@ fn chat(fake: &Fake, json: &Path) -> Output {
     perf(&[&["chat", "--url", &url, "--admin", &url], &load[..]].concat())
 }
 
+fn keys(value: &Value) -> String {
+    let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+    keys.sort();
+    keys.join(" ")
+}
+
 #[track_caller]
 fn expect(output: &Output, code: i32) -> String {
     let text =
@@ -33,11 +39,6 @@ fn a_good_run_is_0_and_writes_exactly_these_keys() {
     let text = expect(&chat(&fake, &json), 0);
     assert!(text.contains("p99.9") && text.contains("lost 0"), "{text}");
     let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    let keys = |value: &Value| {
-        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
-        keys.sort();
-        keys.join(" ")
-    };
     assert_eq!(
         keys(&report),
         "ack_us deliver_us delivered doubled gaps lost out_of_order rate rejected sent \
@@ -84,9 +85,8 @@ fn no_server_and_no_users_are_3() {
     expect(&perf(&["chat", "--url", &url, "--users-file", "/nonexistent"]), 3);
 }
 
-#[test]
-fn sessions_are_held_and_measured() {
-    let fake = Fake::start(Fault::None);
+/// Runs `hold` over ten users; the report and what was printed.
+fn held(fake: &Fake, more: &[&str], code: i32) -> (Value, String) {
     let dir = tempfile::tempdir().unwrap();
     let (users, json) = (dir.path().join("users"), dir.path().join("report.json"));
     let line = |id| {
@@ -95,11 +95,86 @@ fn sessions_are_held_and_measured() {
         )
     };
     std::fs::write(&users, (1..=10).map(line).collect::<String>()).unwrap();
-    let url = fake.url();
-    let (users, file) = (users.to_str().unwrap(), json.to_str().unwrap());
-    let hold = ["hold", "--url", &url, "--admin", &url, "--users-file", users, "--json", file];
-    expect(&perf(&[&hold[..], &["--seconds", "0.2", "--settle-seconds", "0"]].concat()), 0);
-    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let (url, file) = (fake.url(), json.to_str().unwrap());
+    let hold =
+        ["hold", "--url", &url, "--admin", &url, "--users-file", users.to_str().unwrap(), "--json", file];
+    let text = expect(&perf(&[&hold[..], &["--settle-seconds", "0"], more].concat()), code);
+    let report = std::fs::read(&json).map(|text| serde_json::from_slice(&text).unwrap());
+    (report.unwrap_or_default(), text)
+}
+
+#[test]
+fn sessions_are_held_and_measured() {
+    let fake = Fake::start(Fault::None);
+    let (report, _) = held(&fake, &["--seconds", "0.2"], 0);
     assert_eq!((&report["sessions"], &report["disconnects"]), (&10.into(), &0.into()));
-    expect(&perf(&[&hold[..], &["--users", "11"]].concat()), 3);
+    assert_eq!(report["chat"], Value::Null);
+    assert_eq!(
+        keys(&report),
+        "chat cpu_s_per_s disconnects rss_bytes_after rss_bytes_all rss_bytes_before rss_bytes_half \
+         rss_bytes_per_session seconds sessions"
+    );
+    held(&fake, &["--users", "11"], 3);
+}
+
+#[test]
+fn a_slope_over_too_few_sessions_is_not_told() {
+    let fake = Fake::start(Fault::None);
+    let (report, text) = held(&fake, &["--seconds", "0"], 0);
+    assert!(text.contains("too few for the memory of one"), "{text}");
+    assert_eq!(report["rss_bytes_per_session"], Value::Null);
+}
+
+#[test]
+fn a_chat_among_held_sessions_is_checked() {
+    let fake = Fake::start(Fault::None);
+    let (report, _) = held(&fake, &["--seconds", "0.5", "--rate", "200"], 0);
+    assert_eq!((&report["chat"]["sent"], &report["chat"]["lost"]), (&100.into(), &0.into()));
+    assert_eq!(report["chat"]["delivered"], report["chat"]["sent"]);
+    assert!(report["rss_bytes_after"].as_u64().unwrap() > 0);
+    let fake = Fake::start(Fault::ForgetStored);
+    let (report, _) = held(&fake, &["--seconds", "0.5", "--rate", "200"], 1);
+    assert!(report["chat"]["lost"].as_u64().unwrap() > 0, "{report}");
+}
+
+fn storm(fake: &Fake, code: i32) -> Value {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let (url, file) = (fake.url(), json.to_str().unwrap());
+    let load = ["--users", "8", "--rate", "200", "--seconds", "0.5", "--backoff-min-ms", "20"];
+    let args = [&["storm", "--url", &url, "--admin", &url, "--json", file], &load[..]].concat();
+    let text = expect(&perf(&args), code);
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert!(text.contains("cut 8 of 8 sessions"), "{text}");
+    report
+}
+
+#[test]
+fn all_come_back_from_a_storm_and_these_are_its_keys() {
+    let fake = Fake::start(Fault::None);
+    let report = storm(&fake, 0);
+    assert_eq!(
+        keys(&report),
+        "back_s back_us chat cut disconnects handshake_errors refused_with_retry_after \
+         refused_without_retry_after sessions synced_s synced_us"
+    );
+    assert_eq!((&report["cut"], &report["refused_with_retry_after"]), (&8.into(), &0.into()));
+    assert!(report["synced_s"].as_f64() >= report["back_s"].as_f64(), "{report}");
+    assert!(report["back_us"]["p50"].as_u64() >= Some(10_000), "the back-off counts: {report}");
+    assert_eq!((&report["chat"]["lost"], &report["chat"]["doubled"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn a_refusal_with_a_time_is_allowed_and_one_without_is_not() {
+    let report = storm(&Fake::start(Fault::Busy), 0);
+    assert!(report["refused_with_retry_after"].as_u64() > Some(0), "{report}");
+    assert!(report["back_us"]["max"].as_u64() >= Some(1_000_000), "Retry-After is kept: {report}");
+    let report = storm(&Fake::start(Fault::BusyWithoutTime), 1);
+    assert!(report["refused_without_retry_after"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
+fn what_a_storm_destroys_is_found() {
+    let report = storm(&Fake::start(Fault::ForgetAccepted), 1);
+    assert!(report["chat"]["lost"].as_u64() > Some(0), "{report}");
 }

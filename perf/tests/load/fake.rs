@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Retry,
     Disconnect,
     Reject,
+    /// Every third upgrade is refused with 503 and `Retry-After: 1`.
+    Busy,
     // Broken promises.
     ForgetStored,
     ForgetAccepted,
@@ -38,6 +40,8 @@ pub(crate) enum Fault {
     OtherOrderForOne,
     AckOtherSeq,
     ChangeContent,
+    /// As `Busy`, without a `Retry-After`.
+    BusyWithoutTime,
 }
 
 /// The fault strikes at messages 5, 10, 15, …
@@ -198,6 +202,14 @@ fn serve(
     let mut user = 0;
     #[allow(clippy::result_large_err, reason = "tungstenite's own callback type")]
     let callback = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        if number % 3 == 2 && matches!(fault, Fault::Busy | Fault::BusyWithoutTime) {
+            let mut refused = ErrorResponse::new(Some(r#"{"error":{"code":1013}}"#.to_owned()));
+            *refused.status_mut() = tungstenite::http::StatusCode::SERVICE_UNAVAILABLE;
+            if fault == Fault::Busy {
+                refused.headers_mut().insert("retry-after", tungstenite::http::HeaderValue::from_static("1"));
+            }
+            return Err(refused);
+        }
         let token = request.headers().get("authorization").and_then(|value| value.to_str().ok());
         match token.and_then(|token| token.strip_prefix("Bearer user-")?.parse().ok()) {
             Some(id) => user = id,
