@@ -108,6 +108,10 @@ pub enum CloseReason {
     Protocol(u16),
     /// Its outbox, or its shard's, was full: closed with 1013.
     SlowReader,
+    /// Too many control frames in a second, or fragments in a message: closed with 1008.
+    Flood,
+    /// A message took too long to come in: closed with 1008.
+    MessageDeadline,
     /// Incomplete input didn't fit in the shard's budget: closed with 1013.
     InputBudget,
     /// A write stayed blocked for too long.
@@ -125,12 +129,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(crate) const KINDS: usize = 11;
+    pub(crate) const KINDS: usize = 13;
     pub(crate) const NAMES: [&'static str; CloseReason::KINDS] = [
         "peer",
         "app",
         "protocol",
         "slow_reader",
+        "flood",
+        "message_deadline",
         "input_budget",
         "write_deadline",
         "idle",
@@ -146,13 +152,15 @@ impl CloseReason {
             CloseReason::App(_) => 1,
             CloseReason::Protocol(_) => 2,
             CloseReason::SlowReader => 3,
-            CloseReason::InputBudget => 4,
-            CloseReason::WriteDeadline => 5,
-            CloseReason::Idle => 6,
-            CloseReason::Drain => 7,
-            CloseReason::HungUp => 8,
-            CloseReason::Socket => 9,
-            CloseReason::Panic => 10,
+            CloseReason::Flood => 4,
+            CloseReason::MessageDeadline => 5,
+            CloseReason::InputBudget => 6,
+            CloseReason::WriteDeadline => 7,
+            CloseReason::Idle => 8,
+            CloseReason::Drain => 9,
+            CloseReason::HungUp => 10,
+            CloseReason::Socket => 11,
+            CloseReason::Panic => 12,
         }
     }
 

@@ -39,12 +39,17 @@ pub struct Config {
     /// Length of the kernel's accept queue for each listener. Full: the kernel drops the SYN, the client tries again.
     pub listen_backlog: u32,
 
-    /// Connections of a shard, HTTP and WebSocket together. Full: a new connection is closed at once
+    /// Connections of a shard, HTTP and WebSocket together. Full: a new connection gets a 503 and is closed
     /// (`refused_cap`), one that is handed over is closed with 1013 (`refused_handoff`).
     pub connections_per_shard_max: usize,
     /// Connections of a shard that are not upgraded: handshakes in flight and HTTP keep-alive. Full: a new
     /// connection gets a 503 and is closed (`refused_handshakes`).
     pub http_connections_per_shard_max: usize,
+    /// Those of them that come from one IPv4 address or one IPv6 /64; each shard counts for itself. Full: a new
+    /// connection of this peer gets a 503 and is closed (`refused_peer`). Behind a proxy all come from one address.
+    pub http_connections_per_ip_max: usize,
+    /// When one that is refused may come again: the `Retry-After` of each 503 of the engine, in seconds.
+    pub refused_retry_after_s: u32,
     /// Connections accepted in a row before other work of the shard goes on.
     pub accept_batch: usize,
     /// Pause of accepting, in milliseconds, when the process or the system is out of file descriptors or memory.
@@ -72,6 +77,14 @@ pub struct Config {
     pub frame_max_bytes: usize,
     /// Payload bytes of a received WebSocket message, over all its fragments. More: closed with 1009.
     pub message_max_bytes: usize,
+    /// Fragments of a received WebSocket message. More: closed with 1008 ([`crate::CloseReason::Flood`]).
+    pub fragments_per_message_max: u32,
+    /// Pings and pongs received on one connection in a second of the engine's clock. More: closed with 1008
+    /// ([`crate::CloseReason::Flood`]).
+    pub control_frames_per_second_max: u32,
+    /// Time for a whole WebSocket message, or a control frame alone, from its first byte. Over: closed with 1008
+    /// ([`crate::CloseReason::MessageDeadline`]).
+    pub message_deadline_ms: u64,
     /// Quiet time after which a WebSocket connection is sent a ping.
     pub ping_interval_ms: u64,
     /// Time after our ping in which any byte must arrive. Over: closed ([`crate::CloseReason::Idle`]).
@@ -139,6 +152,8 @@ impl Default for Config {
             listen_backlog: 4096,
             connections_per_shard_max: 20_000,
             http_connections_per_shard_max: 4096,
+            http_connections_per_ip_max: 1024,
+            refused_retry_after_s: 1,
             accept_batch: 64,
             accept_backoff_ms: 100,
             head_max_bytes: 16 * 1024,
@@ -151,6 +166,9 @@ impl Default for Config {
             request_deadline_ms: 30_000,
             frame_max_bytes: 64 * 1024,
             message_max_bytes: 64 * 1024,
+            fragments_per_message_max: 1024,
+            control_frames_per_second_max: 100,
+            message_deadline_ms: 20_000,
             ping_interval_ms: 30_000,
             pong_deadline_ms: 15_000,
             close_deadline_ms: 3_000,
@@ -216,6 +234,8 @@ impl Config {
         let connections = CONNECTIONS_PER_SHARD_LIMIT as u64;
         within("connections_per_shard_max", self.connections_per_shard_max as u64, 1, connections)?;
         within("http_connections_per_shard_max", self.http_connections_per_shard_max as u64, 1, connections)?;
+        within("http_connections_per_ip_max", self.http_connections_per_ip_max as u64, 1, connections)?;
+        within("refused_retry_after_s", self.refused_retry_after_s.into(), 1, 3_600)?;
         within("accept_batch", self.accept_batch as u64, 1, 65_536)?;
         time("accept_backoff_ms", self.accept_backoff_ms)?;
         size("head_max_bytes", self.head_max_bytes, 128)?;
@@ -228,6 +248,9 @@ impl Config {
         time("request_deadline_ms", self.request_deadline_ms)?;
         size("message_max_bytes", self.message_max_bytes, 125)?;
         within("frame_max_bytes", self.frame_max_bytes as u64, 125, GIB)?;
+        within("fragments_per_message_max", self.fragments_per_message_max.into(), 1, 1 << 30)?;
+        within("control_frames_per_second_max", self.control_frames_per_second_max.into(), 1, 1 << 30)?;
+        time("message_deadline_ms", self.message_deadline_ms)?;
         time("ping_interval_ms", self.ping_interval_ms)?;
         time("pong_deadline_ms", self.pong_deadline_ms)?;
         time("close_deadline_ms", self.close_deadline_ms)?;
@@ -278,6 +301,9 @@ mod tests {
         check(|c| c.shards = 0, "shards");
         check(|c| c.headers_max = HEADERS_LIMIT + 1, "headers_max");
         check(|c| c.target_max_bytes = c.head_max_bytes + 1, "target_max_bytes");
+        check(|c| c.http_connections_per_ip_max = 0, "http_connections_per_ip_max");
+        check(|c| c.control_frames_per_second_max = 0, "control_frames_per_second_max");
+        check(|c| c.message_deadline_ms = 0, "message_deadline_ms");
         check(|c| c.connections_per_shard_max = CONNECTIONS_PER_SHARD_LIMIT + 1, "connections_per_shard_max");
         check(|c| c.outbox_shard_max_bytes = 1, "outbox_shard_max_bytes");
         check(|c| c.input_shard_max_bytes = 1024, "input_shard_max_bytes");

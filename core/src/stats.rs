@@ -18,6 +18,8 @@ pub struct ShardStats {
     pub refused_cap: u64,
     /// Refused because the shard had its most connections that are not upgraded.
     pub refused_handshakes: u64,
+    /// Refused because their peer had its most connections that are not upgraded.
+    pub refused_peer: u64,
     /// Upgraded connections closed because their home shard had no room for them, or had ended.
     pub refused_handoff: u64,
     /// Connections sent to their home on another shard.
@@ -113,6 +115,7 @@ impl ShardStats {
         [
             ("cap", self.refused_cap),
             ("handshakes", self.refused_handshakes),
+            ("peer", self.refused_peer),
             ("handoff", self.refused_handoff),
         ]
         .into_iter()

@@ -6,15 +6,21 @@ mod rig;
 
 use gochat_core::{Config, RefusedBy, StartError};
 use rig::{Plain, Post, Told, config, on_each_driver};
+use socket2::{Domain, Socket, Type};
+use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 
+/// What one is told that there is no room for.
+const REFUSED: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
 #[test]
-fn connections_over_the_cap_are_closed_at_once() {
+fn connections_over_the_cap_are_refused() {
     let config = Config { connections_per_shard_max: 3, ..config() };
     on_each_driver(&config, |server| {
         let clients: Vec<_> = (0..3).map(|key| server.join_plain(key, &[])).collect();
         let mut refused = Plain { stream: server.connect() };
-        assert_eq!(refused.rest(), b"");
+        assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
         assert_eq!(server.sum(|stats| stats.refused_cap), 1);
         drop(clients);
         server.until(|stats| stats.ws_connections, 0);
@@ -40,11 +46,34 @@ fn handshakes_in_flight_are_bounded() {
         let waiting: Vec<_> = (0..2).map(|_| server.connect()).collect();
         server.until(|stats| stats.http_connections, 2);
         let mut refused = Plain { stream: server.connect() };
-        assert!(refused.head().starts_with("HTTP/1.1 503 "));
+        assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
         assert_eq!(server.sum(|stats| stats.refused_handshakes), 1);
         drop(waiting);
         server.until(|stats| stats.http_connections, 0);
         server.join_plain(9, &[]);
+    });
+}
+
+#[test]
+fn one_address_has_a_share_of_the_handshakes() {
+    let config = Config { http_connections_per_ip_max: 2, ..config() };
+    on_each_driver(&config, |server| {
+        let waiting: Vec<_> = (0..2).map(|_| server.connect()).collect();
+        server.until(|stats| stats.http_connections, 2);
+        let mut refused = Plain { stream: server.connect() };
+        assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
+        assert_eq!(server.sum(|stats| stats.refused_peer), 1);
+        // Another address has its own share.
+        let other = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("loopback is a /8");
+        other.connect(&server.address.into()).expect("a connection");
+        server.until(|stats| stats.http_connections, 3);
+        // What is upgraded or gone counts no more.
+        drop(waiting);
+        server.until(|stats| stats.http_connections, 1);
+        let clients: Vec<_> = (0..4).map(|key| server.join_plain(key, &[])).collect();
+        assert_eq!(server.sum(|stats| stats.refused_peer), 1);
+        drop((other, clients));
     });
 }
 

@@ -112,7 +112,8 @@ fn a_write_that_stays_blocked_ends_the_connection() {
 
 #[test]
 fn a_ping_flood_of_one_who_does_not_read_takes_no_memory() {
-    let config = Config { outbox_connection_max_bytes: 4_096, ..config() };
+    let config =
+        Config { outbox_connection_max_bytes: 4_096, control_frames_per_second_max: 1 << 30, ..config() };
     on_each_driver(&config, |server| {
         let mut client = server.join_plain(1, &[]);
         let pings = frame(0x89, &[b'p'; 125]).repeat(100);

@@ -3,12 +3,12 @@
 
 use super::guard::{Owned, spawn_owner};
 use super::id::ConnId;
-use super::machine::{Phase, Reaction, Then, react};
+use super::machine::{ControlRate, Phase, Reaction, Then, react};
 use crate::app::{App, CloseReason};
 use crate::shard::state::{Conn, State, Timer};
 use crate::shard::{Shard, call};
 use crate::socket::{Direction, Socket, would_block};
-use crate::ws::{Assembly, Frame, Limits, decode};
+use crate::ws::{Assembly, Decoded, Frame, Limits, decode};
 use std::rc::Rc;
 
 /// A connection that has come home.
@@ -43,6 +43,8 @@ pub(crate) fn adopt<A: App>(shard: &Rc<Shard<A>>, arrival: Arrival<A::Session>) 
             pinged_ms: None,
             dirty: false,
             missed: false,
+            control: ControlRate::default(),
+            message_watched: false,
             write_watched: false,
         });
         state.hub.bind(key, id.slot());
@@ -128,6 +130,7 @@ fn decode_all<A: App>(
     let limits = Limits {
         frame_max_bytes: state.config.frame_max_bytes,
         message_max_bytes: state.config.message_max_bytes,
+        fragments_per_message_max: state.config.fragments_per_message_max,
     };
     let mut used = 0;
     while used < input.len() {
@@ -137,6 +140,11 @@ fn decode_all<A: App>(
         };
         let (took, decoded) = decode(assembly, &mut input[used..], limits);
         used += took;
+        if matches!(decoded, Decoded::Ping(_) | Decoded::Pong) && !state.takes_control(id) {
+            let frame = Frame::close(1008, "too many control frames");
+            state.begin_close(id, frame, CloseReason::Flood, Then::PeerEnd);
+            continue;
+        }
         match react(phase, decoded) {
             Reaction::Wait => return used,
             Reaction::Nothing => {}
@@ -145,13 +153,13 @@ fn decode_all<A: App>(
                 if call(app, state, |app, cx| app.on_text(cx, id, text)).is_none() {
                     close_after_panic(state, id);
                 }
-                if let Some(assembly) = assembly {
-                    assembly.end_message();
-                }
             }
             Reaction::Answer(frame) => state.answer(id, frame),
             Reaction::Close(frame, reason, then) => state.begin_close(id, frame, reason, then),
             Reaction::Closing(then) => state.go_on_closing(id, then),
+        }
+        if let Some(assembly) = assembly {
+            assembly.end_frame();
         }
     }
     used
@@ -185,7 +193,12 @@ fn keep<A: App>(state: &mut State<A>, id: ConnId, assembly: Option<Box<Assembly>
         state.begin_close(id, Frame::close(1013, "try later"), CloseReason::InputBudget, Then::PeerEnd);
         // A close that has begun already can't understand the rest either.
         state.go_on_closing(id, Then::PeerEnd);
-    } else if let Some(conn) = state.conns.get_mut(id) {
-        conn.assembly = Some(assembly);
+        return;
+    }
+    let Some(conn) = state.conns.get_mut(id) else { return };
+    let since_ms = *assembly.since_ms.get_or_insert(state.now_ms);
+    conn.assembly = Some(assembly);
+    if !std::mem::replace(&mut conn.message_watched, true) {
+        state.wheel.insert(since_ms + state.config.message_deadline_ms, Timer::Message(id));
     }
 }

@@ -86,7 +86,7 @@ fn clean_up<A: App>(shard: &Shard<A>, owned: Owned, panicked: bool) {
         state.stats.panics += 1;
     }
     match owned {
-        Owned::Http(id) => drop(state.http.remove(id)),
+        Owned::Http(id) => state.remove_http(id),
         Owned::Upgraded(id) => {
             let reason = if panicked { CloseReason::Panic } else { CloseReason::Socket };
             state.end(id, reason);

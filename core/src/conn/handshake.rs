@@ -163,7 +163,7 @@ impl<A: App> Exchange<A> {
             let outcome = with_request(request, head, self.peer, |request| {
                 let outcome = call(app, state, |app, cx| app.on_request(cx, request, id))?;
                 Some(match outcome {
-                    Outcome::Upgrade(_) if state.draining => Err(Response::new(503)),
+                    Outcome::Upgrade(_) if state.draining => Err(state.try_later()),
                     Outcome::Upgrade(upgrade) => upgrade::accept(request, upgrade.protocol.as_deref())
                         .map(|answer| (Outcome::Upgrade(upgrade), answer)),
                     other => Ok((other, Vec::new())),
@@ -242,7 +242,7 @@ impl<A: App> Exchange<A> {
         state.stats.bytes_in += bytes.len() as u64;
         if state.input_bytes + bytes.len() > state.config.input_shard_max_bytes {
             state.stats.input_over_budget += 1;
-            Response::new(503).header("retry-after", "1").write(&mut self.out, false, false);
+            state.try_later().write(&mut self.out, false, false);
             return false;
         }
         if self.unread.capacity() == 0 {
@@ -328,7 +328,7 @@ impl<A: App> Exchange<A> {
         let socket = Rc::clone(&self.socket);
         // Gives the budget back and drops a reference to the socket.
         drop(self);
-        shard.state.borrow_mut().http.remove(id);
+        shard.state.borrow_mut().remove_http(id);
         let Ok(socket) = Rc::try_unwrap(socket) else { return };
         shard.state.borrow_mut().stats.upgrades += 1;
         let Upgrade { key, session, .. } = upgrade;

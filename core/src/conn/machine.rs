@@ -57,12 +57,33 @@ pub(crate) fn react(phase: Phase, decoded: Decoded<'_>) -> Reaction<'_> {
             Reaction::Close(answer, CloseReason::Peer(code), Then::End)
         }
         (Phase::Open, Decoded::Fail(code, text)) => {
-            Reaction::Close(Frame::close(code, text), CloseReason::Protocol(code), Then::PeerEnd)
+            // The one breach that is of a policy, not of the protocol.
+            let reason = if code == 1008 { CloseReason::Flood } else { CloseReason::Protocol(code) };
+            Reaction::Close(Frame::close(code, text), reason, Then::PeerEnd)
         }
         // After our close frame nothing is sent, and nothing but the peer's close frame means anything.
         (Phase::Closing { .. }, Decoded::Text(_) | Decoded::Ping(_)) => Reaction::Nothing,
         (Phase::Closing { .. }, Decoded::Close(_)) => Reaction::Closing(Then::End),
         (Phase::Closing { .. }, Decoded::Fail(..)) => Reaction::Closing(Then::PeerEnd),
+    }
+}
+
+/// Control frames of a connection in one second of the engine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ControlRate {
+    second: u32,
+    frames: u32,
+}
+
+impl ControlRate {
+    /// Counts one; whether it is within the limit.
+    pub(crate) fn takes(&mut self, now_ms: u64, per_second_max: u32) -> bool {
+        let second = (now_ms / 1_000) as u32;
+        if self.second != second {
+            *self = ControlRate { second, frames: 0 };
+        }
+        self.frames = self.frames.saturating_add(1);
+        self.frames <= per_second_max
     }
 }
 
@@ -106,6 +127,19 @@ mod tests {
         check(OURS, Decoded::Fail(1002, ""), Reaction::Closing(Then::PeerEnd));
         check(OURS, Decoded::Text("late"), Reaction::Nothing);
         check(OURS, Decoded::Ping(b"late"), Reaction::Nothing);
+    }
+
+    #[test]
+    fn control_frames_have_a_rate() {
+        let mut rate = ControlRate::default();
+        let mut check = |now_ms, expect: bool| assert_eq!(rate.takes(now_ms, 2), expect, "{now_ms}");
+        check(900, true);
+        check(999, true);
+        check(999, false);
+        check(1_000, true);
+        check(1_999, true);
+        check(1_999, false);
+        check(5_000, true);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The way in: accepting, refusing, and pausing when the system is out of descriptors.
 
 use super::Shard;
-use super::state::{HttpConn, Stage, Timer};
+use super::peers::Peer;
 use crate::app::App;
 use crate::conn::guard::{Owned, spawn_owner};
 use crate::conn::handshake::serve;
 use crate::http::Response;
 use crate::socket::{Direction, Socket};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -61,38 +61,42 @@ fn out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-fn admit<A: App>(shard: &Rc<Shard<A>>, fd: OwnedFd, peer: SocketAddr) {
+fn admit<A: App>(shard: &Rc<Shard<A>>, fd: OwnedFd, address: SocketAddr) {
     let mut state = shard.state.borrow_mut();
     state.now_ms = shard.now_ms();
     state.stats.accepted += 1;
-    if state.conns.len() + state.http.len() >= state.config.connections_per_shard_max {
-        state.stats.refused_cap += 1;
-        return;
-    }
     let Ok(socket) = Socket::new(fd).map(Rc::new) else {
         state.stats.accept_errors += 1;
         return;
     };
-    if state.http.len() >= state.config.http_connections_per_shard_max {
-        state.stats.refused_handshakes += 1;
-        let mut answer = Vec::new();
-        Response::new(503).header("retry-after", "1").write(&mut answer, false, false);
-        // A new socket takes that much; if not, the close alone must do.
-        let _ = socket.send(&answer);
-        return;
+    let peer = Peer::of(address.ip());
+    let (config, http) = (&state.config, state.http.len());
+    let refused = if state.conns.len() + http >= config.connections_per_shard_max {
+        Some(&mut state.stats.refused_cap)
+    } else if http >= config.http_connections_per_shard_max {
+        Some(&mut state.stats.refused_handshakes)
+    } else if state.peers.count(peer) >= config.http_connections_per_ip_max {
+        Some(&mut state.stats.refused_peer)
+    } else {
+        None
+    };
+    if let Some(counter) = refused {
+        *counter += 1;
+        let answer = state.try_later();
+        drop(state);
+        return refuse(shard, &socket, &answer);
     }
-    let deadline_ms = state.now_ms + state.config.head_deadline_ms;
-    let id = state.http.insert(HttpConn {
-        socket: Rc::clone(&socket),
-        stage: Stage::Idle,
-        deadline_ms,
-        looked_at_ms: deadline_ms,
-        expired: false,
-        request: 0,
-        answer: None,
-        waker: None,
-    });
-    state.wheel.insert(deadline_ms, Timer::Http(id));
+    let id = state.insert_http(Rc::clone(&socket), peer);
     drop(state);
-    spawn_owner(shard, Owned::Http(id), serve(Rc::clone(shard), socket, id, peer));
+    spawn_owner(shard, Owned::Http(id), serve(Rc::clone(shard), socket, id, address));
+}
+
+/// Says no and closes. It waits for nothing: what a new socket doesn't take, the close alone must tell.
+fn refuse<A: App>(shard: &Shard<A>, socket: &Socket, answer: &Response) {
+    let mut bytes = Vec::new();
+    answer.write(&mut bytes, false, false);
+    // Unread input would make the close a reset, which can destroy the answer on its way.
+    let _ = shard.with_receive_buffer(|buffer| socket.receive(buffer));
+    let _ = socket.send(&bytes);
+    socket.shutdown(Shutdown::Write);
 }

@@ -7,6 +7,7 @@
 mod accept;
 mod drain;
 mod mail;
+mod peers;
 mod runtime;
 pub(crate) mod state;
 mod tick;

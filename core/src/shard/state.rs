@@ -1,10 +1,11 @@
 //! What a shard holds: connections, hub, wheel, budgets, counters. No callback runs and nothing is awaited in here.
 
 use super::drain::Drain;
+use super::peers::{Peer, Peers};
 use crate::app::{App, CloseReason, Priority, SendOutcome};
 use crate::config::Config;
 use crate::conn::id::{ConnId, RequestId};
-use crate::conn::machine::{Phase, Then};
+use crate::conn::machine::{ControlRate, Phase, Then};
 use crate::conn::outbox::Outbox;
 use crate::conn::slots::Slots;
 use crate::http::Response;
@@ -35,13 +36,18 @@ pub(crate) struct Conn<S> {
     pub(crate) dirty: bool,
     /// Droppable frames were dropped, and the app has not been told of room since.
     pub(crate) missed: bool,
+    /// Pings and pongs that came lately.
+    pub(crate) control: ControlRate,
     /// The wheel looks at the write deadline already.
     pub(crate) write_watched: bool,
+    /// The wheel looks at the deadline of an incomplete message already.
+    pub(crate) message_watched: bool,
 }
 
 /// A connection that is not upgraded.
 pub(crate) struct HttpConn {
     pub(crate) socket: Rc<Socket>,
+    pub(crate) peer: Peer,
     pub(crate) stage: Stage,
     pub(crate) deadline_ms: u64,
     /// When the wheel will look at the deadline next.
@@ -76,6 +82,8 @@ pub(crate) enum Timer {
     /// Quiet for too long?
     Quiet(ConnId),
     Write(ConnId),
+    /// A message incomplete for too long?
+    Message(ConnId),
     Close(ConnId),
     DrainClose(ConnId),
     App(u64),
@@ -97,6 +105,8 @@ pub(crate) struct State<A: App> {
     pub(crate) now_ms: u64,
     pub(crate) conns: Slots<Conn<A::Session>>,
     pub(crate) http: Slots<HttpConn>,
+    /// Peers of what is in `http`.
+    pub(crate) peers: Peers,
     pub(crate) hub: Hub,
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) timers_set: usize,
@@ -132,6 +142,7 @@ impl<A: App> State<A> {
             now_ms: 0,
             conns: Slots::new(),
             http: Slots::new(),
+            peers: Peers::default(),
             hub: Hub::default(),
             wheel: Wheel::new(config.tick_ms),
             timers_set: 0,
@@ -150,6 +161,38 @@ impl<A: App> State<A> {
             stats: ShardStats { shard, ..ShardStats::default() },
             config,
         }
+    }
+
+    pub(crate) fn insert_http(&mut self, socket: Rc<Socket>, peer: Peer) -> ConnId {
+        let deadline_ms = self.now_ms + self.config.head_deadline_ms;
+        self.peers.add(peer);
+        let id = self.http.insert(HttpConn {
+            socket,
+            peer,
+            stage: Stage::Idle,
+            deadline_ms,
+            looked_at_ms: deadline_ms,
+            expired: false,
+            request: 0,
+            answer: None,
+            waker: None,
+        });
+        self.wheel.insert(deadline_ms, Timer::Http(id));
+        id
+    }
+
+    pub(crate) fn remove_http(&mut self, id: ConnId) {
+        if let Some(http) = self.http.remove(id) {
+            self.peers.remove(http.peer);
+        }
+    }
+
+    /// Counts a ping or pong of an open connection; whether it is within the limit.
+    pub(crate) fn takes_control(&mut self, id: ConnId) -> bool {
+        let (now_ms, most) = (self.now_ms, self.config.control_frames_per_second_max);
+        self.conns
+            .get_mut(id)
+            .is_none_or(|conn| conn.phase != Phase::Open || conn.control.takes(now_ms, most))
     }
 
     /// Makes the end of the turn come after all tasks that are ready now.
@@ -365,6 +408,11 @@ impl<A: App> State<A> {
         self.input_bytes -= accounted;
         self.free_buffer(raw);
         self.free_buffer(message);
+    }
+
+    /// The answer to what there is no room for.
+    pub(crate) fn try_later(&self) -> Response {
+        Response::new(503).header("retry-after", self.config.refused_retry_after_s.to_string())
     }
 
     pub(crate) fn respond(&mut self, id: RequestId, response: Response) -> bool {

@@ -44,6 +44,7 @@ fn expire<A: App>(app: &mut A, state: &mut State<A>, timer: Timer) {
         Timer::Http(id) => expire_http(state, id),
         Timer::Quiet(id) => expire_quiet(state, id),
         Timer::Write(id) => expire_write(state, id),
+        Timer::Message(id) => expire_message(state, id),
         Timer::Close(id) => state.force_end(id, CloseReason::Socket),
         Timer::DrainClose(id) => {
             state.begin_close(id, Frame::close(1001, "going away"), CloseReason::Drain, Then::PeerClose);
@@ -111,4 +112,23 @@ fn expire_write<A: App>(state: &mut State<A>, id: ConnId) {
         conn.write_watched = true;
         state.wheel.insert(due, Timer::Write(id));
     }
+}
+
+fn expire_message<A: App>(state: &mut State<A>, id: ConnId) {
+    let Some(conn) = state.conns.get_mut(id) else { return };
+    conn.message_watched = false;
+    let since_ms = conn.assembly.as_ref().and_then(|assembly| assembly.since_ms);
+    let Some(since_ms) = since_ms.filter(|_| conn.phase == Phase::Open) else { return };
+    let due_ms = since_ms + state.config.message_deadline_ms;
+    if state.now_ms < due_ms {
+        conn.message_watched = true;
+        state.wheel.insert(due_ms, Timer::Message(id));
+        return;
+    }
+    // Its rest will not be understood, so that nothing of it need be kept.
+    if let Some(assembly) = conn.assembly.take() {
+        state.free_assembly(*assembly);
+    }
+    let frame = Frame::close(1008, "the message took too long");
+    state.begin_close(id, frame, CloseReason::MessageDeadline, Then::PeerEnd);
 }

@@ -9,6 +9,7 @@ use super::utf8::Utf8Check;
 pub(crate) struct Limits {
     pub(crate) frame_max_bytes: usize,
     pub(crate) message_max_bytes: usize,
+    pub(crate) fragments_per_message_max: u32,
 }
 
 /// Incomplete input of a connection. Exists only while there is any.
@@ -20,7 +21,10 @@ pub(crate) struct Assembly {
     pub(crate) message: Vec<u8>,
     /// A first fragment has come, the last has not.
     pub(crate) fragmented: bool,
+    fragments: u32,
     utf8: Utf8Check,
+    /// When the incomplete message, or the incomplete frame outside of one, began to come in; the caller's.
+    pub(crate) since_ms: Option<u64>,
     /// Bytes that the shard's budget was charged for it.
     pub(crate) accounted: usize,
 }
@@ -36,10 +40,11 @@ impl Assembly {
         self.raw.is_empty() && !self.fragmented
     }
 
-    /// Forgets a message that was handled.
-    pub(crate) fn end_message(&mut self) {
+    /// To be called when a frame was handled: what comes next is new, unless a message is incomplete.
+    pub(crate) fn end_frame(&mut self) {
         if !self.fragmented {
             self.message.clear();
+            self.since_ms = None;
         }
     }
 }
@@ -101,6 +106,10 @@ fn check(assembly: Option<&Assembly>, header: &Header, limits: Limits) -> Result
         OpCode::Continuation if !in_message => return Err(Decoded::Fail(1002, "nothing to continue")),
         _ => {}
     }
+    let fragments = assembly.map_or(0, |assembly| assembly.fragments);
+    if header.op == OpCode::Continuation && fragments >= limits.fragments_per_message_max {
+        return Err(Decoded::Fail(1008, "too many fragments"));
+    }
     let before = assembly.map_or(0, |assembly| assembly.message.len()) as u64;
     let message = if header.op.is_control() { 0 } else { before.saturating_add(header.payload) };
     if header.payload > limits.frame_max_bytes as u64 || message > limits.message_max_bytes as u64 {
@@ -118,8 +127,10 @@ fn fragment<'a>(assembly: &'a mut Option<Box<Assembly>>, payload: &[u8], fin: bo
     if !assembly.fragmented {
         assembly.fragmented = true;
         assembly.message.clear();
+        assembly.fragments = 0;
         assembly.utf8 = Utf8Check::default();
     }
+    assembly.fragments += 1;
     // Each piece is checked as it comes, so that a wrong text fails before its last fragment.
     if assembly.utf8.feed(payload).is_err() || fin && !assembly.utf8.is_complete() {
         return Decoded::Fail(1007, "not UTF-8");
@@ -154,7 +165,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { frame_max_bytes: 1_000, message_max_bytes: 1_500 };
+    const LIMITS: Limits =
+        Limits { frame_max_bytes: 1_000, message_max_bytes: 1_500, fragments_per_message_max: 5 };
 
     /// What a stream of frames amounts to.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,7 +200,7 @@ mod tests {
                     }
                 }
                 if let Some(assembly) = &mut assembly {
-                    assembly.end_message();
+                    assembly.end_frame();
                 }
             }
             raw.drain(..used);
@@ -223,6 +235,9 @@ mod tests {
             let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect();
             assert_eq!(run(&[&bytes]), expect, "{frames:x?}");
         };
+        let fragments: Vec<(u8, &[u8])> = (0..6).map(|n| (u8::from(n == 0), &b""[..])).collect();
+        check(&fragments[..5], &[]);
+        check(&fragments, &[Seen::Fail(1008)]);
         let long = vec![b'a'; 1_001];
         let half = vec![b'a'; 800];
         let fail = |code| [Seen::Fail(code)];

@@ -87,7 +87,11 @@ impl App for Puppet {
                 let _ = cx.send(conn, &Frame::text(session.as_bytes()), Priority::Keep);
             }
             "close" => cx.close(conn, 4001, rest),
-            "timer" => assert!(cx.set_timer(10, rest.parse().expect("a number"))),
+            "timer" => {
+                // The tag is also the delay, from 10 ms on.
+                let tag: u64 = rest.parse().expect("a number");
+                assert!(cx.set_timer(tag.max(10), tag));
+            }
             "key" => {
                 let (key, text) = rest.split_once(' ').expect("key and text");
                 let key = key.parse().expect("a number");
