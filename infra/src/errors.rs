@@ -57,6 +57,8 @@ pub enum Code {
     GroupNotFound = 1016,
     /// What the caller relied on has changed meanwhile; read again and retry.
     StaleData = 1017,
+    /// A user is in as many groups as one may be.
+    TooManyGroups = 1018,
     /// A bug or a broken dependency of ours.
     Internal = 1999,
 }
@@ -69,7 +71,7 @@ struct Row {
 
 impl Code {
     /// Every code, in the order of the numbers.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::InvalidInput,
         Code::UserNotFound,
         Code::PermissionDenied,
@@ -88,6 +90,7 @@ impl Code {
         Code::Timeout,
         Code::GroupNotFound,
         Code::StaleData,
+        Code::TooManyGroups,
         Code::Internal,
     ];
 
@@ -112,6 +115,7 @@ impl Code {
             Code::Timeout => ("timeout", G::DeadlineExceeded, 504),
             Code::GroupNotFound => ("group-not-found", G::NotFound, 404),
             Code::StaleData => ("stale-data", G::Aborted, 409),
+            Code::TooManyGroups => ("too-many-groups", G::ResourceExhausted, 409),
             Code::Internal => ("internal", G::Internal, 500),
         };
         Row { name, grpc, http }

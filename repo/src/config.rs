@@ -83,10 +83,10 @@ pub struct LimitsConfig {
     pub create_users_max: usize,
     /// Users named in one CreateGroup or AddGroupMember.
     pub group_change_max: usize,
-    /// Members that a group may allow at most.
+    /// Members that a group may allow at most; more, or none, is refused with 1000.
     pub group_members_max: u32,
-    /// Members that a group allows when its creator does not say.
-    pub group_members_default: u32,
+    /// Groups that a user may be in; who would come into one more is refused with 1018.
+    pub groups_per_user_max: u32,
     /// Conversations in one answer of GetUserHeads.
     pub heads_max: u32,
     /// Changes in one SetUserSession.
@@ -107,7 +107,7 @@ impl Default for LimitsConfig {
             create_users_max: 10_000,
             group_change_max: 5_000,
             group_members_max: 200_000,
-            group_members_default: 500,
+            groups_per_user_max: 10_000,
             heads_max: 5_000,
             session_changes_max: 10_000,
             purge_max: 10_000,

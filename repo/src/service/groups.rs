@@ -13,7 +13,8 @@ impl Service {
     pub(crate) async fn create_group(&self, request: CreateGroupRequest) -> Result<CreateGroupResponse> {
         let group = self.ready_to_store(request.group.unwrap_or_default())?;
         check::ids(&request.member_ids, self.limits.group_change_max, "members")?;
-        let group = self.store.create_group(group, &request.member_ids).await?;
+        let group =
+            self.store.create_group(group, &request.member_ids, self.limits.groups_per_user_max).await?;
         Ok(CreateGroupResponse { group: Some(group) })
     }
 
@@ -24,11 +25,8 @@ impl Service {
             return Err(refuse::invalid("a group has a name"));
         }
         let allowed = self.limits.group_members_max;
-        if group.max_members > allowed {
-            return Err(refuse::invalid(format!("a group may allow {allowed} members at most")));
-        }
-        if group.max_members == 0 {
-            group.max_members = self.limits.group_members_default.min(allowed);
+        if !(1..=allowed).contains(&group.max_members) {
+            return Err(refuse::invalid(format!("a group allows 1 to {allowed} members")));
         }
         if group.group_type() == GroupType::Unspecified {
             group.set_group_type(GroupType::Private);
@@ -49,7 +47,7 @@ impl Service {
         request: AddGroupMemberRequest,
     ) -> Result<AddGroupMemberResponse> {
         check::ids(&request.user_ids, self.limits.group_change_max, "members")?;
-        let added = self.store.add_members(request.group_id, &request.user_ids, unix_ms()).await?;
+        let added = self.store.add_members(&request, unix_ms(), self.limits.groups_per_user_max).await?;
         self.caches.forget_group_members(request.group_id).await;
         Ok(added)
     }

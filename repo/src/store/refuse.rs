@@ -29,6 +29,12 @@ pub(crate) fn group_full(max_members: u32) -> Error {
         .details(json!({ "maxMembers": max_members }))
 }
 
+pub(crate) fn too_many_groups(users: &[u64], groups_max: u32) -> Error {
+    let named: Vec<String> = users.iter().map(u64::to_string).collect();
+    Error::new(Code::TooManyGroups, format!("a user may be in {groups_max} groups, and one of these is"))
+        .details(json!({ "userIds": named, "groupsMax": groups_max }))
+}
+
 pub(crate) fn stale(message: impl Into<String>) -> Error {
     Error::new(Code::StaleData, message)
 }

@@ -110,6 +110,18 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_program_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(&folder).sqlite.file;
+    crate::store::Store::make_first_schema(&file).await;
+    let bench = open_in(folder, key_hash).await;
+    let request = AddGroupMemberRequest { group_id: 4, user_ids: vec![1] };
+    assert_eq!(code(bench.groups.clone().add_group_member(request.clone()).await), Code::TooManyGroups);
+    bench.remove(1, 1).await;
+    bench.groups.clone().add_group_member(request).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_file_of_a_newer_program_is_refused_in_a_sentence() {
     let bench = open().await;
     bench.repo.close().await;

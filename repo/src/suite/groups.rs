@@ -83,8 +83,45 @@ async fn what_a_group_may_not_be() {
     assert_eq!(code(create(good.clone(), vec![2, 3, 4]).await), Code::GroupFull);
     assert_eq!(code(create(Group { group_id: 7, ..good.clone() }, vec![]).await), Code::StaleData);
     assert_eq!(code(create(Group { max_members: 9, ..good.clone() }, vec![]).await), Code::InvalidInput);
-    let group = create(Group { max_members: 0, ..good }, vec![2]).await.unwrap().into_inner().group.unwrap();
-    assert_eq!(group.max_members, 8, "the default, within what is allowed");
+    assert_eq!(code(create(Group { max_members: 0, ..good.clone() }, vec![]).await), Code::InvalidInput);
+    create(Group { max_members: 8, ..good }, vec![]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_user_is_in_so_many_groups_and_no_more() {
+    let bench = open().await;
+    let most = u64::from(GROUPS_PER_USER_MAX);
+    for id in 1..=most {
+        bench.group(id, 1, &[2, 3]).await;
+    }
+    bench.group(10, 4, &[5]).await;
+    let add = async |user_ids: &[u64]| {
+        let request = AddGroupMemberRequest { group_id: 10, user_ids: user_ids.to_vec() };
+        bench.groups.clone().add_group_member(request).await
+    };
+    let refused = Error::from(add(&[6, 3, 2]).await.unwrap_err());
+    assert_eq!(refused.code, Code::TooManyGroups);
+    assert_eq!(refused.details.unwrap()["userIds"], serde_json::json!(["2", "3"]));
+    assert_eq!(members(&bench, 10).await.len(), 2, "nobody of the call came in");
+    let create = |group_id, owner_id, member_ids| {
+        let group_name = "G".into();
+        let group = Group { group_id, owner_id, group_name, max_members: 5, ..Default::default() };
+        let mut groups = bench.groups.clone();
+        async move { groups.create_group(CreateGroupRequest { group: Some(group), member_ids }).await }
+    };
+    assert_eq!(code(create(11, 1, vec![]).await), Code::TooManyGroups);
+    assert_eq!(code(create(11, 4, vec![2]).await), Code::TooManyGroups);
+    // Who leaves one may come into another; coming again into one's own group changes nothing.
+    bench.remove(1, 2).await;
+    bench.remove(1, 2).await;
+    add(&[2]).await.unwrap();
+    add(&[2]).await.unwrap();
+    assert_eq!(code(create(11, 2, vec![]).await), Code::TooManyGroups);
+    // What was refused left no count behind: the owner of group 10 has room for the rest.
+    for id in 0..most - 1 {
+        create(20 + id, 4, vec![6]).await.unwrap();
+    }
+    assert_eq!(code(create(30, 4, vec![]).await), Code::TooManyGroups);
 }
 
 #[tokio::test]

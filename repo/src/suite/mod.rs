@@ -42,13 +42,19 @@ struct Bench {
 }
 
 const USERS: u64 = 9;
+const GROUPS_PER_USER_MAX: u32 = 4;
 /// The moment at which the tests' users and messages are made.
 const T0: i64 = 1_700_000_000_000;
 
 fn config(folder: &tempfile::TempDir) -> RepoConfig {
     RepoConfig {
         sqlite: SqliteConfig { file: folder.path().join("deep/gochat.db"), readers: 2, ..Default::default() },
-        limits: LimitsConfig { group_members_max: 8, page_max: 100, ..Default::default() },
+        limits: LimitsConfig {
+            group_members_max: 8,
+            groups_per_user_max: GROUPS_PER_USER_MAX,
+            page_max: 100,
+            ..Default::default()
+        },
         ..Default::default()
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use gochat_proto::repo::v1::{
-    AddGroupMemberResponse, ConversationType, Group, GroupMember, GroupRole, RemoveGroupMemberResponse,
+    AddGroupMemberRequest, AddGroupMemberResponse, ConversationType, Group, GroupMember, GroupRole,
+    RemoveGroupMemberResponse,
 };
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -17,11 +18,16 @@ impl SqliteStore {
     /// Makes a group with its conversation and its first members, the owner among them.
     ///
     /// # Errors
-    /// 1001 unknown users, 1005 more members than it allows, 1017 the group id exists.
-    pub(crate) async fn create_group(&self, group: Group, member_ids: &[u64]) -> Result<Group> {
+    /// 1001 unknown users, 1005 more members than it allows, 1017 the group id exists, 1018.
+    pub(crate) async fn create_group(
+        &self,
+        group: Group,
+        member_ids: &[u64],
+        groups_per_user_max: u32,
+    ) -> Result<Group> {
         let members: BTreeSet<u64> = member_ids.iter().copied().chain([group.owner_id]).collect();
         let bytes = 256 + 8 * members.len();
-        self.writer.change(CreateGroup { group, members }, bytes).await
+        self.writer.change(CreateGroup { group, members, groups_per_user_max }, bytes).await
     }
 
     pub(crate) async fn group(&self, group_id: u64) -> Result<Option<Group>> {
@@ -46,15 +52,17 @@ impl SqliteStore {
     /// Who is a member already stays as he is; who comes again sees what is said from now on.
     ///
     /// # Errors
-    /// 1016, 1001 for any unknown user, 1005.
+    /// 1016, 1001 for any unknown user, 1005, 1018.
     pub(crate) async fn add_members(
         &self,
-        group_id: u64,
-        user_ids: &[u64],
+        request: &AddGroupMemberRequest,
         now_ms: i64,
+        groups_per_user_max: u32,
     ) -> Result<AddGroupMemberResponse> {
-        let users = user_ids.iter().copied().collect();
-        self.writer.change(AddMembers { group_id, users, now_ms }, 64 + 8 * user_ids.len()).await
+        let users: BTreeSet<u64> = request.user_ids.iter().copied().collect();
+        let bytes = 64 + 8 * users.len();
+        let group_id = request.group_id;
+        self.writer.change(AddMembers { group_id, users, now_ms, groups_per_user_max }, bytes).await
     }
 
     /// # Errors
@@ -178,6 +186,7 @@ async fn require_users(conn: &mut SqliteConnection, users: &BTreeSet<u64>) -> Re
 struct CreateGroup {
     group: Group,
     members: BTreeSet<u64>,
+    groups_per_user_max: u32,
 }
 
 impl Change for CreateGroup {
@@ -198,7 +207,7 @@ impl Change for CreateGroup {
         }
         insert_group(conn, &group).await?;
         let members: Vec<u64> = self.members.iter().copied().collect();
-        join(conn, &group, &members, group.created_at_ms).await?;
+        join(conn, &group, &members, group.created_at_ms, self.groups_per_user_max).await?;
         Ok(group)
     }
 }
@@ -234,10 +243,44 @@ async fn insert_group(conn: &mut SqliteConnection, group: &Group) -> Result<()> 
     Ok(())
 }
 
+/// Counts one more group for each of these users.
+///
+/// # Errors
+/// 1018 when that is too many for any of them.
+async fn count_group(conn: &mut SqliteConnection, users: &str, groups_per_user_max: u32) -> Result<()> {
+    let full = sqlx::query(
+        "SELECT u.user_id FROM json_each(?) AS j CROSS JOIN users AS u ON u.user_id = j.value \
+         WHERE u.group_count >= ? LIMIT 20",
+    )
+    .bind(users)
+    .bind(groups_per_user_max)
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(refuse::database)?;
+    if !full.is_empty() {
+        let full: Vec<u64> = full.iter().map(|row| unsigned(row, 0)).collect();
+        return Err(refuse::too_many_groups(&full, groups_per_user_max));
+    }
+    let count = "UPDATE users SET group_count = group_count + 1 \
+                 WHERE user_id IN (SELECT value FROM json_each(?))";
+    sqlx::query(count).bind(users).execute(conn).await.map_err(refuse::database)?;
+    Ok(())
+}
+
 /// Writes new members, who see what is said from now on; the caller has checked that they exist and are not
 /// members.
-async fn join(conn: &mut SqliteConnection, group: &Group, users: &[u64], at_ms: i64) -> Result<()> {
+///
+/// # Errors
+/// 1018.
+async fn join(
+    conn: &mut SqliteConnection,
+    group: &Group,
+    users: &[u64],
+    at_ms: i64,
+    groups_per_user_max: u32,
+) -> Result<()> {
     let list = json_numbers(users);
+    count_group(conn, &list, groups_per_user_max).await?;
     sqlx::query(
         "INSERT INTO group_members (group_id, user_id, role, joined_at) \
          SELECT ?1, value, CASE value WHEN ?2 THEN ?3 ELSE ?4 END, ?5 FROM json_each(?6)",
@@ -293,6 +336,7 @@ struct AddMembers {
     group_id: u64,
     users: BTreeSet<u64>,
     now_ms: i64,
+    groups_per_user_max: u32,
 }
 
 impl Change for AddMembers {
@@ -320,7 +364,7 @@ impl Change for AddMembers {
         if new.len() > group.max_members.saturating_sub(group.member_count) as usize {
             return Err(refuse::group_full(group.max_members));
         }
-        join(conn, &group, &new, self.now_ms).await?;
+        join(conn, &group, &new, self.now_ms, self.groups_per_user_max).await?;
         let version = count_and_raise(conn, self.group_id, new.len() as i64, self.now_ms).await?;
         Ok(AddGroupMemberResponse { added_user_ids: new, version })
     }
@@ -358,6 +402,8 @@ impl Change for RemoveMember {
         .execute(&mut *conn)
         .await
         .map_err(refuse::database)?;
+        let uncount = sqlx::query("UPDATE users SET group_count = group_count - 1 WHERE user_id = ?");
+        uncount.bind(user_id).execute(&mut *conn).await.map_err(refuse::database)?;
         if group.owner_id == self.user_id {
             hand_over(conn, group_id).await?;
         }

@@ -146,6 +146,29 @@ impl SqliteStore {
         &self.writer.faults
     }
 
+    /// Makes a file as the first program did, in which users 1 and 2 are in groups 1 to 4 and 1 has left group 4.
+    pub(crate) async fn make_first_schema(file: &Path) {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+        let mut conn = options.connect().await.unwrap();
+        let mut first = sqlx::migrate!("migrations/sqlite");
+        first.migrations.to_mut().truncate(1);
+        first.run(&mut conn).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO users SELECT value, 'u' || value, 'u' || value, 'e' || value, 'e' || value, 'h', '', '', \
+             1, 1, 0, 0 FROM json_each('[1,2]'); \
+             INSERT INTO \"groups\" SELECT value, 'g', '', 2, 2, 5, 1, 1, 0, 0 FROM json_each('[1,2,3,4,5]'); \
+             INSERT INTO conversations (conversation_id, type, group_id, last_seq, created_at, updated_at) \
+             SELECT 'group_' || group_id, 2, group_id, 0, 0, 0 FROM \"groups\"; \
+             INSERT INTO group_members SELECT group_id, value, 1, 0 FROM json_each('[1,2]') \
+             CROSS JOIN \"groups\" WHERE group_id <> 4 OR value = 2;",
+        )
+        .execute(&mut conn)
+        .await
+        .unwrap();
+        sqlx::Connection::close(conn).await.unwrap();
+    }
+
     /// Marks the file as if a later program had brought it up to date.
     pub(crate) async fn pretend_newer_schema(&self, file: &Path) {
         let mut conn = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
