@@ -4,6 +4,7 @@
 //! one before it was fsynced. *Invariant:* after a failed fsync nothing is ever acknowledged again.
 
 mod commit;
+mod copy;
 mod format;
 mod read;
 mod recover;
@@ -26,6 +27,7 @@ use super::keeper::Signal;
 use super::partition::{Partition, Stored};
 use super::{EmbeddedConfig, FatalHandler, Position, QueueError, SendError, cost_bytes};
 
+pub(super) use self::copy::snapshot;
 pub(super) use self::read::{Older, Wanted};
 pub(super) use self::retain::Keep;
 

@@ -59,6 +59,16 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
+/// Copies one of these files.
+pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    replace(to, &fs::read(from)?)
+}
+
+/// Makes names in a folder safe against power loss.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct TopicFile {
     topics: BTreeMap<String, TopicEntry>,
@@ -117,7 +127,7 @@ pub(super) fn number_topics(path: &Path, topics: &[&TopicConfig]) -> Result<Vec<
         let bytes = serde_json::to_vec_pretty(&file).map_err(|error| io("writing")(error.into()))?;
         replace(path, &bytes).map_err(io("writing"))?;
         let dir = path.parent().unwrap_or(Path::new("."));
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("syncing"))?;
+        sync_dir(dir).map_err(io("syncing"))?;
     }
     Ok(numbers)
 }

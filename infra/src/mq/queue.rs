@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -12,11 +13,13 @@ use tokio::sync::Notify;
 use super::consumer::{Consumer, Group};
 use super::counts::Counts;
 use super::keeper::{Keeper, Signal};
-use super::log::{Keep, Log, Slot, guarded};
-use super::partition::{MemoryBound, Partition};
+use super::log::{Keep, Log, Older, Slot, Wanted, guarded, snapshot};
+use super::partition::{Found, MemoryBound, Partition, Room};
 use super::producer::Producer;
 use super::tail::Tail;
-use super::{ConsumerConfig, EmbeddedConfig, QueueError, Retention, TopicConfig, TopicPartition, offsets};
+use super::{
+    ConsumerConfig, EmbeddedConfig, QueueError, Record, Retention, TopicConfig, TopicPartition, offsets,
+};
 use crate::telemetry::Metrics;
 
 /// The embedded queue. Clones share it; when the last clone, producer, consumer and tail is gone it closes itself.
@@ -54,6 +57,39 @@ impl Shared {
     /// There are few topics: comparing names is quicker than hashing them.
     pub(super) fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.iter().find(|topic| topic.name == name)
+    }
+
+    /// A partition, and the log that holds its older records.
+    fn partition(
+        &self,
+        topic: &str,
+        partition: u32,
+    ) -> Result<(Arc<Partition>, Option<Arc<Log>>), QueueError> {
+        let unknown = || QueueError::UnknownTopic(topic.to_owned());
+        let found = self.topic(topic).ok_or_else(unknown)?;
+        let partition = found.partitions.get(partition as usize).ok_or_else(unknown)?;
+        Ok((partition.clone(), found.log.as_ref().map(|(log, _)| log.clone())))
+    }
+
+    /// Writes what the logs and the groups hold at this moment.
+    fn copy_into(&self, dir: &Path) -> Result<u64, QueueError> {
+        let durable = self.topics.iter().filter(|topic| topic.log.is_some());
+        let partitions: Vec<Arc<Partition>> =
+            durable.flat_map(|topic| topic.partitions.iter().cloned()).collect();
+        if partitions.is_empty() {
+            return Ok(0);
+        }
+        let (snapshots, commits) = snapshot(&self.logs, || offsets::collect(&partitions));
+        let mut bytes = 0;
+        for snapshot in snapshots {
+            bytes += snapshot.write_to(dir)?;
+        }
+        let io = |what, path: PathBuf| move |source| QueueError::Io { what, path, source };
+        let path = dir.join(COMMITS);
+        offsets::write(&path, &commits).map_err(io("writing", path))?;
+        let path = dir.join(TOPICS);
+        offsets::copy(&self.config.dir.join(TOPICS), &path).map_err(io("writing", path))?;
+        Ok(bytes)
     }
 
     pub(super) fn logs(&self) -> &[Arc<Log>] {
@@ -132,7 +168,7 @@ impl Queue {
             let config = &shared.config;
             shared._lock = Some(lock_dir(config)?);
             let settings: Vec<&TopicConfig> = durable.iter().map(|i| &config.topics[*i]).collect();
-            let numbers = offsets::number_topics(&config.dir.join("topics.json"), &settings)?;
+            let numbers = offsets::number_topics(&config.dir.join(TOPICS), &settings)?;
             let numbered: Vec<(usize, u16)> = durable.iter().copied().zip(numbers).collect();
             for (name, keep) in kinds(&settings) {
                 let (mut slots, mut members) = (Vec::new(), Vec::new());
@@ -196,11 +232,76 @@ impl Queue {
     /// # Errors
     /// For an unknown topic or partition.
     pub fn tail(&self, topic: &str, partition: u32) -> Result<Tail, QueueError> {
-        let unknown = || QueueError::UnknownTopic(topic.to_owned());
-        let found = self.shared.topic(topic).ok_or_else(unknown)?;
-        let partition = found.partitions.get(partition as usize).ok_or_else(unknown)?;
-        let log = found.log.as_ref().map(|(log, _)| log.clone());
-        Ok(Tail::new(self.shared.clone(), partition.clone(), log))
+        let (partition, log) = self.shared.partition(topic, partition)?;
+        Ok(Tail::new(self.shared.clone(), partition, log))
+    }
+
+    /// Records of a partition from an offset on, without a group: for people who look at a topic. What is deleted is
+    /// left out, so the first one may have a higher offset; none means that there is nothing from there on yet. At least
+    /// one is returned where there is one, at most `max_records` and `max_bytes` of keys and values.
+    ///
+    /// # Errors
+    /// For an unknown topic or partition, and when the files can't be read.
+    pub async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from_offset: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, QueueError> {
+        let (partition, log) = self.shared.partition(topic, partition)?;
+        let mut position = from_offset;
+        loop {
+            let mut room = Room { records: max_records.max(1), bytes: max_bytes };
+            let mut records = Vec::new();
+            let oldest = match partition.read(position, &mut room, &mut records) {
+                Found::Older(oldest) => oldest,
+                Found::Records(_) | Found::Nothing | Found::Full => return Ok(records),
+            };
+            let Some(log) = log.clone() else {
+                position = oldest;
+                continue;
+            };
+            let wanted = Wanted {
+                partition: partition.clone(),
+                position,
+                max_records: room.records,
+                max_bytes: room.bytes,
+            };
+            let read = tokio::task::spawn_blocking(move || log.read_older(&wanted)).await;
+            match read.unwrap_or_else(|error| Err(read_ended(error)))? {
+                Older::Records(records) => return Ok(records),
+                Older::Deleted(oldest) => position = oldest,
+            }
+        }
+    }
+
+    /// Copies the durable topics and the commits into a new folder, as of one moment at which all of it was fsynced,
+    /// while records come and go. Everything is synced when this returns; it opens as a queue with the same topics.
+    /// Blocks on the disk. Returns the copied bytes.
+    ///
+    /// # Errors
+    /// When the folder exists already or can't be written; what was written of it is removed again.
+    pub fn copy_to(&self, dir: &Path) -> Result<u64, QueueError> {
+        let io = |what| {
+            let path = dir.to_owned();
+            move |source| QueueError::Io { what, path, source }
+        };
+        fs::create_dir(dir).map_err(io("making"))?;
+        let copied = self.shared.copy_into(dir).and_then(|bytes| {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let synced = offsets::sync_dir(dir);
+            synced
+                .and_then(|()| offsets::sync_dir(parent.unwrap_or(Path::new("."))))
+                .map_err(io("syncing"))?;
+            Ok(bytes)
+        });
+        if copied.is_err() {
+            // The first error is the one to tell.
+            let _ = fs::remove_dir_all(dir);
+        }
+        copied
     }
 
     /// How many partitions a topic has; `None` for an unknown topic.
@@ -214,6 +315,10 @@ impl Queue {
         self.shared.close();
     }
 }
+
+/// How far each group is done, and the numbers of the topics.
+const COMMITS: &str = "commits.json";
+const TOPICS: &str = "topics.json";
 
 /// The log of topics that are kept until consumed, and the log of those kept by age and size: in one log a
 /// single kept record would hold a whole segment of consumed ones.
@@ -298,7 +403,7 @@ fn start_keeper(
     logs: Vec<Arc<Log>>,
     signal: Arc<Signal>,
 ) -> Result<JoinHandle<()>, QueueError> {
-    let path = config.dir.join("commits.json");
+    let path = config.dir.join(COMMITS);
     let durable: Vec<&Topic> = topics.iter().filter(|topic| topic.log.is_some()).collect();
     for (group, by_topic) in offsets::read(&path) {
         for topic in &durable {
@@ -316,6 +421,11 @@ fn start_keeper(
         .name("mq-keeper".into())
         .spawn(move || guarded(&on_fatal, "the queue's keeper panicked", || keeper.run()))
         .map_err(|source| QueueError::Io { what: "starting the keeper of", path, source })
+}
+
+/// The thread that read from the files panicked, or the runtime is ending.
+fn read_ended(error: tokio::task::JoinError) -> QueueError {
+    QueueError::Io { what: "reading", path: PathBuf::new(), source: std::io::Error::other(error) }
 }
 
 /// A reader's bell: rung by every partition that it reads.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::atomic::Ordering;
 
-use super::segment::sync_dir;
 use super::{Log, StoredSegment, lock, unix_ms};
+use crate::mq::offsets::sync_dir;
 
 /// What a log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::format::{DiskPartition, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::mq::QueueError;
+use crate::mq::offsets::sync_dir;
 
 /// How much is read from a file at once, if not more is needed.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -29,11 +30,6 @@ pub(super) struct Segment {
 pub(super) fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> QueueError {
     let path = path.to_owned();
     move |source| QueueError::Io { what, path, source }
-}
-
-/// Makes names in a folder safe against power loss.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 impl Segment {
