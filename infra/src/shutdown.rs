@@ -59,6 +59,7 @@ impl Shutdown {
                 };
                 if shutdown.is_requested() {
                     tracing::warn!(signal = name, "second signal: leaving at once");
+                    crate::telemetry::flush_logs();
                     std::process::exit(130);
                 }
                 // First the stop, then the word about it: nobody may be reading the log any more.

@@ -1,9 +1,12 @@
 //! Logs (tracing) and metrics (Prometheus text).
 
+mod lines;
+
 use std::fmt::Error as FmtError;
 use std::fs;
-use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -12,6 +15,14 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+use lines::Lines;
+
+/// How long an ending process waits for its last lines to be read.
+const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
+
+/// The process's log, once it was begun.
+static LOG: OnceLock<Lines> = OnceLock::new();
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -32,12 +43,15 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// Levels in the syntax of `RUST_LOG`, such as `info,gochat_logic=debug`.
     pub filter: String,
+    /// Bytes of lines that wait for a slow reader of standard error; further lines are dropped and counted
+    /// (`process_log_lines_dropped_total`).
+    pub buffer_max_bytes: usize,
 }
 
 impl Default for LogConfig {
-    /// Human lines from level info up.
+    /// Human lines from level info up; 1 MiB may wait.
     fn default() -> Self {
-        LogConfig { format: LogFormat::Human, filter: "info".into() }
+        LogConfig { format: LogFormat::Human, filter: "info".into(), buffer_max_bytes: 1 << 20 }
     }
 }
 
@@ -46,24 +60,56 @@ impl Default for LogConfig {
 #[error("logs: {0}")]
 pub struct LogError(String);
 
-/// Sends the process's log lines to standard error.
+/// Sends the process's log lines, and the word about a panic, to standard error. Nobody who logs waits for a
+/// reader: see [`LogConfig::buffer_max_bytes`].
 ///
 /// # Errors
 /// When the filter can't be parsed or logging was begun before.
 pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| LogError(format!("filter {:?}: {error}", config.filter)))?;
+    let log = Lines::start(config.buffer_max_bytes, std::io::stderr())
+        .map_err(|error| LogError(format!("no thread to write them: {error}")))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        // It would be told on standard error too, and panic when nobody reads that.
-        .log_internal_errors(false);
+        .with_writer(log.clone())
+        .with_ansi(std::io::stderr().is_terminal());
     let begun = match config.format {
         LogFormat::Human => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    begun.map_err(|error| LogError(error.to_string()))
+    begun.map_err(|error| LogError(error.to_string()))?;
+    // The subscriber can be begun only once, and so can this.
+    let _ = LOG.set(log);
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        tracing::error!(thread = thread.name().unwrap_or("unnamed"), "{panic}");
+        if thread.name() == Some("main") {
+            flush_logs();
+        }
+    }));
+    Ok(())
+}
+
+/// Waits until the lines of the log are written, for a second at most: call it before the process ends.
+pub fn flush_logs() {
+    if let Some(log) = LOG.get() {
+        log.flush(LAST_LINES_WAIT);
+    }
+}
+
+/// Writes one line to standard error behind those of the log, for a process that is about to end: waits a second
+/// at most for somebody who reads it.
+pub fn last_words(line: &str) {
+    let line = format!("{line}\n");
+    match LOG.get() {
+        Some(log) => {
+            log.push(line.as_bytes());
+            log.flush(LAST_LINES_WAIT);
+        }
+        // Nobody reading it is no reason to panic, as eprintln would.
+        None => drop(std::io::stderr().write_all(line.as_bytes())),
+    }
 }
 
 /// The metrics of a process. Clones share one registry, in which each service has names of its own prefix.
@@ -85,8 +131,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with the process's own metrics: `process_cpu_seconds_total`,
-    /// `process_resident_memory_bytes`, `process_open_fds` and `process_pid`.
+    /// A registry with the process's own metrics: `process_cpu_seconds_total`, `process_resident_memory_bytes`,
+    /// `process_open_fds`, `process_pid` and `process_log_lines_dropped_total`.
     pub fn new() -> Metrics {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector));
@@ -127,6 +173,14 @@ impl Collector for ProcessCollector {
                 value.metric_type(),
             )?)?;
         }
+        let dropped = ConstCounter::new(LOG.get().map_or(0, Lines::dropped));
+        let help = "Log lines dropped because nobody read them fast enough";
+        dropped.encode(encoder.encode_descriptor(
+            "process_log_lines_dropped",
+            help,
+            None,
+            dropped.metric_type(),
+        )?)?;
         let mut gauge = |name: &str, help: &str, value: Option<i64>| -> Result<(), FmtError> {
             let Some(value) = value else { return Ok(()) };
             let value = ConstGauge::new(value);
@@ -175,6 +229,7 @@ mod tests {
             line.parse().unwrap()
         };
         assert_eq!(value("gateway_opened_total"), 3.0);
+        assert_eq!(value("process_log_lines_dropped_total"), 0.0);
         assert_eq!(value("process_pid"), f64::from(std::process::id()));
         assert!(value("process_resident_memory_bytes") > 100_000.0);
         assert!(value("process_open_fds") > 2.0);

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use gochat_infra::telemetry;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,9 +59,12 @@ fn main() -> ExitCode {
         }
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            telemetry::flush_logs();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("gochat: {error:#}");
+            telemetry::last_words(&format!("gochat: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,5 @@
 //! Every service in one process: who is started with what, and who stops before whom.
+use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -135,8 +136,8 @@ async fn serve(config: Config) -> Result<()> {
     .with_context(|| format!("the gateway can't listen on {}", config.listen))?;
     gateway.ready().await;
     readiness.ready("start");
-    println!("Admin port: http://{}/readyz", admin.addr());
-    println!("GoChat is ready: http://{}/", gateway.addr());
+    say(&format!("Admin port: http://{}/readyz", admin.addr()));
+    say(&format!("GoChat is ready: http://{}/", gateway.addr()));
 
     shutdown.requested().await;
     let deadline = Duration::from_millis(config.stop_deadline_ms);
@@ -175,6 +176,12 @@ async fn serve(config: Config) -> Result<()> {
         "not every part stopped within its deadline; see the log"
     );
     Ok(())
+}
+
+/// One line on standard output. Nobody reading it is no reason to end, as println would.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Names this run of the gateway; never used again.

@@ -1,6 +1,8 @@
 //! Promise: SIGTERM loses nothing: clients are told to go (1001), what was accepted is stored, and the process ends by itself.
 mod harness;
 
+use std::io::{PipeReader, PipeWriter, Write};
+
 use harness::{Server, single};
 
 #[test]
@@ -26,4 +28,38 @@ fn a_stop_says_goodbye_and_keeps_what_was_accepted() {
         a.wait_for("message-ack", |d| d["status"] == "stored" && d["tempMessageId"] == "s-51")["seqId"],
         51
     );
+}
+
+/// A server whose log nobody reads is told to stop, and does. `silence` does away with the reader.
+fn stops_without_a_reader(silence: impl FnOnce(PipeReader, PipeWriter) -> Option<PipeReader>) {
+    let data = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let ours = writer.try_clone().unwrap();
+    let mut server = Server::start_logging_to(data.path(), &[], writer.into());
+    let _kept_unread = silence(reader, ours);
+    let ann = server.user("ann");
+    let mut a = server.connect(&ann);
+    let status = server.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(a.wait_for_close(), Some(1001));
+}
+
+#[test]
+fn a_stop_needs_no_reader_of_the_log() {
+    stops_without_a_reader(|reader, _writer| {
+        drop(reader);
+        None
+    });
+}
+
+#[test]
+fn a_stop_needs_no_room_for_the_log() {
+    stops_without_a_reader(|reader, mut writer| {
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while writer.write(&[b'x'; 512]).is_ok() {}
+        // To the very last byte; and the server shares this setting.
+        while writer.write(b"x").is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, false).unwrap();
+        Some(reader)
+    });
 }

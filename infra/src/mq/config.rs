@@ -62,7 +62,7 @@ impl Default for FatalHandler {
     fn default() -> Self {
         FatalHandler(Arc::new(|reason| {
             tracing::error!(reason, "the queue can't go on; ending the process");
-            eprintln!("gochat: the queue can't go on: {reason}");
+            crate::telemetry::last_words(&format!("gochat: the queue can't go on: {reason}"));
             std::process::exit(74);
         }))
     }

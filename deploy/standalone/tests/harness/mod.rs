@@ -42,9 +42,14 @@ impl Server {
 
     /// As [`Server::start`], with further arguments.
     pub fn start_with(data: &Path, args: &[&str]) -> Server {
+        Server::start_logging_to(data, args, Stdio::inherit())
+    }
+
+    /// As [`Server::start_with`], with a standard error of the test's choice.
+    pub fn start_logging_to(data: &Path, args: &[&str], stderr: Stdio) -> Server {
         let args: Vec<String> = args.iter().map(|a| a.to_string()).collect();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (child, http, admin) = spawn(data, &args, any, any);
+        let (child, http, admin) = spawn(data, &args, any, any, stderr);
         Server { child, http, admin, data: data.to_owned(), args }
     }
 
@@ -56,7 +61,7 @@ impl Server {
 
     /// Starts again on the same ports and data after [`Server::kill`] or [`Server::terminate`].
     pub fn restart(&mut self) {
-        let (child, http, admin) = spawn(&self.data, &self.args, self.http, self.admin);
+        let (child, http, admin) = spawn(&self.data, &self.args, self.http, self.admin, Stdio::inherit());
         assert_eq!((http, admin), (self.http, self.admin));
         self.child = child;
     }
@@ -165,6 +170,7 @@ fn spawn(
     args: &[String],
     http: SocketAddr,
     admin: SocketAddr,
+    stderr: Stdio,
 ) -> (Child, SocketAddr, SocketAddr) {
     // With the soft limit of a usual shell, which the server has to raise by itself.
     let mut child = Command::new("sh")
@@ -174,6 +180,7 @@ fn spawn(
         .args(args)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(stderr)
         .spawn()
         .expect("gochat starts");
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
