@@ -8,7 +8,9 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, default)]
 pub struct LogicConfig {
     pub auth: AuthConfig,
+    pub events: EventsConfig,
     pub limits: LimitsConfig,
+    pub logins: LoginsConfig,
     pub pipeline: PipelineConfig,
     pub routes: RoutesConfig,
 }
@@ -26,6 +28,9 @@ pub struct AuthConfig {
     pub argon2_lanes: u32,
     /// Life of an access token.
     pub access_token_s: u32,
+    /// How long beyond the end of an access token a revocation of it is kept: what gateways let an open socket have
+    /// after its token's end, and what clocks may differ.
+    pub revocation_margin_s: u32,
     /// Life of a refresh token that is not used.
     pub refresh_token_s: u32,
     /// How long a refresh token that was replaced still yields the same successor.
@@ -45,11 +50,57 @@ impl Default for AuthConfig {
             argon2_passes: 2,
             argon2_lanes: 1,
             access_token_s: 15 * 60,
+            revocation_margin_s: 120,
             refresh_token_s: 30 * 24 * 60 * 60,
             refresh_grace_ms: 60_000,
             refresh_secret_file: PathBuf::from("data/refresh.key"),
         }
     }
+}
+
+/// How often passwords may be tried and accounts made. One attempt too many is 1012 with a time to retry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginsConfig {
+    /// Attempts at one name's password (or at one user's old password when he changes it) that may follow at once.
+    pub name_burst: u32,
+    /// After those, one attempt in this time; also the longest that an attacker keeps the right user waiting.
+    pub name_interval_ms: u64,
+    /// Attempts from one address (IPv6: one /64), whatever the names, that may follow at once.
+    pub address_burst: u32,
+    /// After those, one attempt in this time.
+    pub address_interval_ms: u64,
+    /// Registrations from one address that may follow at once.
+    pub register_burst: u32,
+    /// After those, one registration in this time.
+    pub register_interval_ms: u64,
+    /// Limits 127.0.0.0/8 and ::1 like other addresses. Off, since a proxy on this machine stands for everybody.
+    pub limit_loopback: bool,
+    /// Names, and addresses twice, that are remembered; when full those with the fewest attempts are forgotten.
+    pub keys_max: usize,
+}
+
+impl Default for LoginsConfig {
+    fn default() -> Self {
+        Self {
+            name_burst: 10,
+            name_interval_ms: 30_000,
+            address_burst: 100,
+            address_interval_ms: 1000,
+            register_burst: 20,
+            register_interval_ms: 60_000,
+            limit_loopback: false,
+            keys_max: 100_000,
+        }
+    }
+}
+
+/// What is told on gochat.events.*.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsConfig {
+    /// Every stored message, too, on gochat.events.message. Off by default.
+    pub messages: bool,
 }
 
 /// What one request may ask for.
@@ -178,6 +229,13 @@ impl LogicConfig {
         let p = &self.pipeline;
         if self.auth.argon2_threads == 0 || self.auth.argon2_queue == 0 {
             return bad("auth.argon2_threads, auth.argon2_queue", "must be at least 1");
+        }
+        let l = &self.logins;
+        if l.name_burst == 0 || l.address_burst == 0 || l.register_burst == 0 || l.keys_max == 0 {
+            return bad(
+                "logins.name_burst, .address_burst, .register_burst, .keys_max",
+                "must be at least 1",
+            );
         }
         if p.batch_records == 0 || p.conversations == 0 || p.undistributed_rounds == 0 {
             return bad(

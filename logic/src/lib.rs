@@ -11,7 +11,9 @@ mod auth;
 mod config;
 mod domain;
 mod downstream;
+mod events;
 mod grpc;
+mod metrics;
 mod pipeline;
 mod routes;
 
@@ -25,20 +27,28 @@ use gochat_infra::rpc;
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
 use gochat_infra::token::TokenKeys;
+use gochat_proto::logic::v1::account_service_server::AccountServiceServer;
 use gochat_proto::logic::v1::auth_service_server::AuthServiceServer;
 use gochat_proto::logic::v1::conversation_service_server::ConversationServiceServer;
+use gochat_proto::logic::v1::revocation_service_server::RevocationServiceServer;
 use gochat_proto::logic::v1::session_service_server::SessionServiceServer;
 use gochat_proto::logic::v1::user_service_server::UserServiceServer;
 use gochat_proto::topics;
 use tokio::task::JoinHandle;
 
 pub use auth::password::{HashError, hash_password};
-pub use config::{AuthConfig, BadConfig, LimitsConfig, LogicConfig, PipelineConfig, RoutesConfig};
+pub use config::{
+    AuthConfig, BadConfig, EventsConfig, LimitsConfig, LogicConfig, LoginsConfig, PipelineConfig,
+    RoutesConfig,
+};
 
+use auth::limits::Limits;
 use auth::metrics::AuthMetrics;
 use auth::password::Passwords;
 use auth::refresh::RefreshSecret;
+use auth::revoke::Revoker;
 use downstream::{Downstream, DownstreamMetrics};
+use events::{Events, EventsMetrics};
 use pipeline::{Pipeline, PipelineDeps, PipelineMetrics};
 
 /// What logic is given.
@@ -85,13 +95,15 @@ impl Logic {
     /// A setting that cannot work, a secret file that cannot be read, or a queue without our topics.
     pub async fn start(config: LogicConfig, deps: LogicDeps) -> Result<Logic, StartError> {
         config.validate()?;
-        let (auth_metrics, downstream_metrics, pipeline_metrics) = deps.metrics.with("logic", |registry| {
-            (
-                AuthMetrics::register(registry),
-                DownstreamMetrics::register(registry),
-                PipelineMetrics::register(registry),
-            )
-        });
+        let (auth_metrics, downstream_metrics, events_metrics, pipeline_metrics) =
+            deps.metrics.with("logic", |registry| {
+                (
+                    AuthMetrics::register(registry),
+                    DownstreamMetrics::register(registry),
+                    EventsMetrics::register(registry),
+                    PipelineMetrics::register(registry),
+                )
+            });
         let path = &config.auth.refresh_secret_file;
         let refresh_secret = RefreshSecret::load_or_create(path)
             .map_err(|source| StartError::RefreshSecret { path: path.clone(), source })?;
@@ -100,6 +112,7 @@ impl Logic {
         let known_gateways = Arc::new(routes::Routes::new(&config.routes, &deps.repo, deps.registry));
         let downstream =
             Downstream::new(&config.routes, deps.queue.producer(), known_gateways, downstream_metrics);
+        let events = Events::new(&config.events, deps.queue.producer(), events_metrics);
         let bounds = ConsumerConfig {
             max_records: config.pipeline.batch_records,
             max_bytes: config.pipeline.batch_bytes,
@@ -114,12 +127,14 @@ impl Logic {
                 consumer,
                 producer: deps.queue.producer(),
                 downstream: downstream.clone(),
+                events: events.clone(),
                 metrics: pipeline_metrics,
                 readiness: deps.readiness,
                 shutdown: deps.shutdown,
             },
         );
 
+        let revoker = Revoker::new(&config.auth, deps.repo.clone(), events.clone(), auth_metrics.clone());
         let auth = grpc::Auth::new(
             &config.auth,
             grpc::AuthDeps {
@@ -127,20 +142,26 @@ impl Logic {
                 ids: deps.ids.clone(),
                 keys: deps.keys,
                 passwords,
+                limits: Limits::new(&config.logins, auth_metrics.clone()),
                 refresh_secret,
+                revoker: revoker.clone(),
+                events: events.clone(),
                 metrics: auth_metrics,
             },
         );
-        let conversations = grpc::Conversations::new(config.limits, &deps.repo, deps.ids, downstream.clone());
+        let conversations =
+            grpc::Conversations::new(config.limits, &deps.repo, deps.ids, downstream.clone(), events.clone());
         let routes = tonic::service::Routes::new(AuthServiceServer::new(auth))
-            .add_service(UserServiceServer::new(grpc::Users::new(deps.repo.clone())))
+            .add_service(UserServiceServer::new(grpc::Users::new(deps.repo.clone(), events)))
+            .add_service(AccountServiceServer::new(grpc::Accounts::new(deps.repo.clone(), revoker)))
+            .add_service(RevocationServiceServer::new(grpc::Revocations::new(deps.repo.clone())))
             .add_service(ConversationServiceServer::new(conversations))
             .add_service(SessionServiceServer::new(grpc::Sessions::new(deps.repo, downstream.clone())));
         let resyncs = tokio::spawn(downstream.run_resyncs());
         Ok(Logic { routes, pipeline, resyncs })
     }
 
-    /// AuthService, UserService, ConversationService and SessionService.
+    /// Every service of logic.
     pub fn routes(&self) -> tonic::service::Routes {
         self.routes.clone()
     }

@@ -16,6 +16,7 @@ pub(crate) struct Passwords {
     argon2: Argon2<'static>,
     /// Hash of a random text: what an unknown name is checked against, so that it takes as long as a known one.
     dummy: Arc<str>,
+    metrics: AuthMetrics,
 }
 
 impl Passwords {
@@ -23,28 +24,34 @@ impl Passwords {
     pub(crate) fn start(config: &AuthConfig, metrics: AuthMetrics) -> Result<Self, crate::StartError> {
         let argon2 = configured(config)?;
         let dummy = hash(&argon2, &super::refresh::random_text())?;
-        let pool = HashPool::start(config.argon2_threads, config.argon2_queue, metrics)
+        let pool = HashPool::start(config.argon2_threads, config.argon2_queue, metrics.clone())
             .map_err(crate::StartError::Threads)?;
-        Ok(Self { pool, argon2, dummy: dummy.into() })
+        Ok(Self { pool, argon2, dummy: dummy.into(), metrics })
     }
 
     /// The PHC string to store. 1013 with a time to retry when too many wait.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
-        let argon2 = self.argon2.clone();
-        let hashed = self.pool.run(move || hash(&argon2, &password)).await?;
+        let (argon2, runs) = (self.argon2.clone(), self.metrics.argon2_runs.clone());
+        let hashed = self.pool.run(move || {
+            runs.inc();
+            hash(&argon2, &password)
+        });
+        let hashed = hashed.await?;
         hashed.map_err(Error::internal)
     }
 
-    /// Whether `password` is the one of `stored`; without a stored hash the same work is done and it is not.
+    /// Whether `password` is the one of `stored`; without a stored hash, or with one that no password has, the same
+    /// work is done and it is not.
     pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> Result<bool, Error> {
-        let argon2 = self.argon2.clone();
+        let (argon2, runs) = (self.argon2.clone(), self.metrics.argon2_runs.clone());
         let dummy = self.dummy.clone();
         self.pool
             .run(move || {
-                let known = stored.is_some();
-                let text = stored.as_deref().unwrap_or(&dummy);
-                let Ok(parsed) = PasswordHash::new(text) else { return false };
-                argon2.verify_password(password.as_bytes(), &parsed).is_ok() && known
+                let known = stored.as_deref().and_then(|text| PasswordHash::new(text).ok());
+                let is_known = known.is_some();
+                let Some(against) = known.or_else(|| PasswordHash::new(&dummy).ok()) else { return false };
+                runs.inc();
+                argon2.verify_password(password.as_bytes(), &against).is_ok() && is_known
             })
             .await
     }

@@ -9,26 +9,20 @@ use gochat_infra::mq::{Outgoing, Producer, Target};
 use gochat_proto::downstream as encode;
 use gochat_proto::queue::v1::{ConversationUpdated, Receipt, Resync, downstream};
 use gochat_proto::topics;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 use tokio::sync::Notify;
 
 use self::resync::{Marks, Whom};
 use crate::config::RoutesConfig;
+use crate::metrics::{Counts, counter};
 use crate::routes::{Gateway, OnlineMembers, Routes};
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: &'static str,
-}
-
 /// What was sent, and what was not.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct DownstreamMetrics {
-    sent: Family<Kind, Counter>,
-    dropped: Family<Kind, Counter>,
+    sent: Counts,
+    dropped: Counts,
     resyncs: Counter,
     routes_failed: Counter,
 }
@@ -36,28 +30,22 @@ pub(crate) struct DownstreamMetrics {
 impl DownstreamMetrics {
     /// Names them in `registry`.
     pub(crate) fn register(registry: &mut Registry) -> Self {
-        let all = Self::default();
-        registry.register("downstream_sent", "Records sent to gateways, by kind", all.sent.clone());
-        registry.register(
-            "downstream_dropped",
-            "Records that the queue of a gateway did not take, by kind",
-            all.dropped.clone(),
-        );
-        registry.register(
-            "downstream_resyncs",
-            "Resyncs sent in place of what was lost",
-            all.resyncs.clone(),
-        );
-        registry.register(
-            "routes_failed",
-            "Distributions without routes, each replaced by a resync",
-            all.routes_failed.clone(),
-        );
-        all
-    }
-
-    fn lost(&self, kind: &'static str) {
-        self.dropped.get_or_create(&Kind { kind }).inc();
+        let r = registry;
+        Self {
+            sent: Counts::register(r, "downstream_sent", "Records sent to gateways, by kind", "kind"),
+            dropped: Counts::register(
+                r,
+                "downstream_dropped",
+                "Records that the queue of a gateway did not take, by kind",
+                "kind",
+            ),
+            resyncs: counter(r, "downstream_resyncs", "Resyncs sent in place of what was lost"),
+            routes_failed: counter(
+                r,
+                "routes_failed",
+                "Distributions without routes, each replaced by a resync",
+            ),
+        }
     }
 }
 
@@ -105,7 +93,7 @@ impl Downstream {
     /// One answer to one connection. When it is lost the client sends again and gets the same answer.
     pub(crate) fn reply(&self, slot: u32, record: Bytes) {
         let metrics = self.shared.metrics.clone();
-        let lost = move || metrics.lost("ack");
+        let lost = move || metrics.dropped.inc("ack");
         self.send(slot, record, "ack", lost);
     }
 
@@ -137,7 +125,7 @@ impl Downstream {
             let record = encode::any(&gateway.instance, downstream::Body::Receipt(body));
             let metrics = self.shared.metrics.clone();
             // A lost receipt is made good by the next one or the next look at the list.
-            let lost = move || metrics.lost("receipt");
+            let lost = move || metrics.dropped.inc("receipt");
             self.send(gateway.slot, record, "receipt", lost);
         }
     }
@@ -172,7 +160,7 @@ impl Downstream {
     fn send_or_mark(&self, gateway: &Arc<Gateway>, record: Bytes, kind: &'static str, whom: Whom) {
         let (shared, lost_by) = (self.shared.clone(), gateway.clone());
         self.send(gateway.slot, record, kind, move || {
-            shared.metrics.lost(kind);
+            shared.metrics.dropped.inc(kind);
             shared.marks.mark(&lost_by, whom);
             shared.marked.notify_one();
         });
@@ -196,7 +184,7 @@ impl Downstream {
         });
         match sent {
             Ok(()) => {
-                self.shared.metrics.sent.get_or_create(&Kind { kind }).inc();
+                self.shared.metrics.sent.inc(kind);
             }
             Err(_) => lost(),
         }

@@ -1,16 +1,18 @@
 //! Registering, signing in, and what follows from it.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::idgen::IdGen;
 use gochat_infra::rpc;
 use gochat_infra::token::{Claims, TokenKeys};
+use gochat_proto::common::v1::RevokeReason;
 use gochat_proto::logic::v1::auth_service_server::AuthService;
 use gochat_proto::logic::v1::{
     ChangePasswordRequest, LoginRequest, LoginResponse, LogoutRequest, RefreshTokenRequest, RegisterRequest,
     RegisterResponse,
 };
+use gochat_proto::queue::v1::user_event::Kind;
 use gochat_proto::repo::v1 as repo;
 use gochat_proto::repo::v1::revoke_refresh_tokens_request::Which;
 use gochat_proto::repo::v1::rotate_refresh_token_response::Outcome;
@@ -18,11 +20,14 @@ use gochat_proto::repo::v1::user_repo_client::UserRepoClient;
 use tonic::{Request, Response, Status};
 
 use super::{answer, none_if, present};
+use crate::auth::limits::{Attempt, Limits};
 use crate::auth::metrics::AuthMetrics;
 use crate::auth::password::Passwords;
 use crate::auth::refresh::{RefreshSecret, RefreshToken, random_text};
+use crate::auth::revoke::Revoker;
 use crate::config::AuthConfig;
-use crate::domain::fields;
+use crate::domain::{Invalid, fields};
+use crate::events::Events;
 use crate::pipeline::unix_ms;
 
 /// Length of a device id that the server draws; 128 bits.
@@ -34,7 +39,10 @@ pub(crate) struct AuthDeps {
     pub ids: IdGen,
     pub keys: TokenKeys,
     pub passwords: Passwords,
+    pub limits: Limits,
     pub refresh_secret: RefreshSecret,
+    pub revoker: Revoker,
+    pub events: Events,
     pub metrics: AuthMetrics,
 }
 
@@ -49,7 +57,10 @@ struct Shared {
     ids: IdGen,
     keys: TokenKeys,
     passwords: Passwords,
+    limits: Limits,
     refresh_secret: RefreshSecret,
+    revoker: Revoker,
+    events: Events,
     metrics: AuthMetrics,
     access_token_s: u32,
     refresh_token: Duration,
@@ -62,7 +73,10 @@ impl Auth {
             ids: deps.ids,
             keys: deps.keys,
             passwords: deps.passwords,
+            limits: deps.limits,
             refresh_secret: deps.refresh_secret,
+            revoker: deps.revoker,
+            events: deps.events,
             metrics: deps.metrics,
             access_token_s: config.access_token_s,
             refresh_token: Duration::from_secs(config.refresh_token_s.into()),
@@ -80,6 +94,7 @@ impl Auth {
             false => asked.display_name,
         };
         fields::display_name(&display_name)?;
+        self.shared.limits.registration(&asked.peer_ip, Instant::now())?;
         // Asked before the hash, which is what a registration costs; the store decides in the end.
         if self.by_name(&asked.username).await?.is_some() {
             return Err(Error::new(
@@ -114,9 +129,13 @@ impl Auth {
         {
             return Err(self.wrong_name_or_password());
         }
-        let user = self.by_name(&asked.username).await?;
+        let attempt = self.shared.limits.login(&asked.username, &asked.peer_ip, Instant::now())?;
+        // Before the account is read: a ban that this look misses comes later, and so ends the token.
+        let issued_at_ms = unix_ms();
+        let user = self.by_name(&asked.username).await;
+        let user = user.inspect_err(|_| self.shared.limits.untried(&attempt))?;
         let stored = user.as_ref().map(|user| user.password_hash.clone());
-        let right = self.shared.passwords.verify(asked.password, stored).await?;
+        let right = self.is_right(&attempt, asked.password, stored).await?;
         let Some(user) = user.filter(|_| right) else { return Err(self.wrong_name_or_password()) };
         may_sign_in(user.status())?;
         let device_id = match asked.device_id.is_empty() {
@@ -135,19 +154,35 @@ impl Auth {
             .clone()
             .create_refresh_token(repo::CreateRefreshTokenRequest { token: Some(token) })
             .await?;
-        Ok(self.signed_in(user.user_id, device_id, &refresh))
+        self.check_unchanged(&user, &refresh).await?;
+        self.shared.events.user_did(Kind::Login, user.user_id, &device_id);
+        Ok(self.signed_in(user.user_id, device_id, &refresh, issued_at_ms))
+    }
+
+    /// A ban or a new password between the look at the account and the new refresh token has not ended that token.
+    async fn check_unchanged(&self, before: &repo::User, refresh: &RefreshToken) -> Result<(), Error> {
+        let request = repo::GetUserRequest { user_id: before.user_id, with_password_hash: true };
+        let user = present(self.users.clone().get_user(request).await?.into_inner().user, "user")?;
+        if user.status == before.status && user.password_hash == before.password_hash {
+            return Ok(());
+        }
+        self.revoke_refresh(refresh).await?;
+        may_sign_in(user.status())?;
+        Err(self.wrong_name_or_password())
     }
 
     async fn refresh(&self, asked: RefreshTokenRequest) -> Result<LoginResponse, Error> {
         let Some(token) = RefreshToken::parse(&asked.refresh_token) else { return Err(sign_in_again()) };
         let successor = self.shared.refresh_secret.successor(&token);
+        // Before the rotation, as in a login.
+        let issued_at_ms = unix_ms();
         let request = repo::RotateRefreshTokenRequest {
             token_hash: token.hash(),
             successor_hash: successor.hash(),
             successor_expires_at_ms: self.refresh_end_ms(),
-            now_ms: unix_ms(),
+            now_ms: issued_at_ms,
             grace_ms: self.shared.refresh_grace_ms.into(),
-            revocation_expires_at_ms: None,
+            revocation_expires_at_ms: Some(self.shared.revoker.expires_at_ms(issued_at_ms)),
         };
         let rotated = self.users.clone().rotate_refresh_token(request).await?.into_inner();
         match rotated.outcome() {
@@ -155,40 +190,68 @@ impl Auth {
             Outcome::Invalid | Outcome::Unspecified => return Err(sign_in_again()),
             Outcome::Reused => {
                 self.shared.metrics.refresh_reused.inc();
+                // Stored with the family's end.
+                rotated.revocation.into_iter().for_each(|revocation| self.shared.revoker.tell(revocation));
                 return Err(sign_in_again());
             }
         }
         let request = repo::GetUserRequest { user_id: rotated.user_id, ..Default::default() };
         let user = present(self.users.clone().get_user(request).await?.into_inner().user, "user")?;
         may_sign_in(user.status())?;
-        Ok(self.signed_in(rotated.user_id, rotated.device_id, &successor))
+        Ok(self.signed_in(rotated.user_id, rotated.device_id, &successor, issued_at_ms))
     }
 
     async fn logout(&self, asked: LogoutRequest) -> Result<(), Error> {
-        let which = match asked.refresh_token.is_empty() {
-            true => Which::Device(repo::UserDevice { user_id: asked.user_id, device_id: asked.device_id }),
-            false => match RefreshToken::parse(&asked.refresh_token) {
-                Some(token) => Which::TokenHash(token.hash()),
-                // There is nothing that could end.
-                None => return Ok(()),
-            },
-        };
-        self.revoke(which).await
+        if asked.device_id.is_empty() {
+            // It would stand for every device.
+            return Err(Invalid::new("deviceId", "A log-out names its device.").into());
+        }
+        if let Some(token) = RefreshToken::parse(&asked.refresh_token) {
+            self.revoke_refresh(&token).await?;
+        }
+        let device_id = asked.device_id.clone();
+        let revocation = self.shared.revoker.of(asked.user_id, device_id, RevokeReason::Logout);
+        let request =
+            repo::RevokeRequest { revocation: Some(revocation), refresh_tokens: true, ..Default::default() };
+        self.shared.revoker.revoke(request).await?;
+        self.shared.events.user_did(Kind::Logout, asked.user_id, &asked.device_id);
+        Ok(())
     }
 
     async fn change_password(&self, asked: ChangePasswordRequest) -> Result<(), Error> {
         fields::password("new", &asked.new_password)?;
         let wrong = || Error::new(Code::PermissionDenied, "The old password is wrong.");
         fields::password("old", &asked.old_password).map_err(|_| wrong())?;
+        let attempt = self.shared.limits.change(asked.user_id, Instant::now())?;
         let request = repo::GetUserRequest { user_id: asked.user_id, with_password_hash: true };
         let user = present(self.users.clone().get_user(request).await?.into_inner().user, "user")?;
-        if !self.shared.passwords.verify(asked.old_password, Some(user.password_hash)).await? {
+        if !self.is_right(&attempt, asked.old_password, Some(user.password_hash)).await? {
             return Err(wrong());
         }
         let password_hash = Some(self.shared.passwords.hash(asked.new_password).await?);
-        let update = repo::UpdateUserRequest { user_id: asked.user_id, password_hash, ..Default::default() };
-        self.users.clone().update_user(update).await?;
-        self.revoke(Which::UserId(asked.user_id)).await
+        let reason = RevokeReason::PasswordChanged;
+        let request = repo::RevokeRequest {
+            revocation: Some(self.shared.revoker.of(asked.user_id, String::new(), reason)),
+            refresh_tokens: true,
+            password_hash,
+            ..Default::default()
+        };
+        self.shared.revoker.revoke(request).await
+    }
+
+    /// Tries a password, as an attempt that was counted already.
+    async fn is_right(
+        &self,
+        attempt: &Attempt,
+        password: String,
+        stored: Option<String>,
+    ) -> Result<bool, Error> {
+        let (passwords, limits) = (&self.shared.passwords, &self.shared.limits);
+        let tried = passwords.verify(password, stored).await.inspect_err(|_| limits.untried(attempt))?;
+        if tried {
+            limits.right(attempt);
+        }
+        Ok(tried)
     }
 
     async fn by_name(&self, username: &str) -> Result<Option<repo::User>, Error> {
@@ -197,19 +260,26 @@ impl Auth {
         found.map(|found| present(found.into_inner().user, "user")).transpose()
     }
 
-    async fn revoke(&self, which: Which) -> Result<(), Error> {
-        let request = repo::RevokeRefreshTokensRequest { which: Some(which) };
+    /// Ends the family of a refresh token.
+    async fn revoke_refresh(&self, token: &RefreshToken) -> Result<(), Error> {
+        let request = repo::RevokeRefreshTokensRequest { which: Some(Which::TokenHash(token.hash())) };
         self.users.clone().revoke_refresh_tokens(request).await?;
         Ok(())
     }
 
-    fn signed_in(&self, user_id: u64, device_id: String, refresh: &RefreshToken) -> LoginResponse {
+    fn signed_in(
+        &self,
+        user_id: u64,
+        device_id: String,
+        refresh: &RefreshToken,
+        issued_at_ms: i64,
+    ) -> LoginResponse {
         let now_ms = unix_ms().max(0) as u64;
         let expires_in = self.shared.access_token_s;
         let claims = Claims {
             sub: user_id,
             device: device_id.clone(),
-            iat_ms: now_ms,
+            iat_ms: issued_at_ms.max(0) as u64,
             exp: now_ms / 1000 + u64::from(expires_in),
         };
         LoginResponse {

@@ -23,6 +23,7 @@ use crate::config::LimitsConfig;
 use crate::domain::conversation::Conversation;
 use crate::domain::{Invalid, page};
 use crate::downstream::Downstream;
+use crate::events::Events;
 
 /// ConversationService.
 #[derive(Clone)]
@@ -31,17 +32,25 @@ pub(crate) struct Conversations {
     pub(super) messages: MessageRepoClient<rpc::Client>,
     pub(super) groups: GroupRepoClient<rpc::Client>,
     pub(super) downstream: Downstream,
+    pub(super) events: Events,
     pub(super) ids: IdGen,
     pub(super) limits: LimitsConfig,
 }
 
 impl Conversations {
-    pub(crate) fn new(limits: LimitsConfig, repo: &rpc::Client, ids: IdGen, downstream: Downstream) -> Self {
+    pub(crate) fn new(
+        limits: LimitsConfig,
+        repo: &rpc::Client,
+        ids: IdGen,
+        downstream: Downstream,
+        events: Events,
+    ) -> Self {
         Self {
             conversations: ConversationRepoClient::new(repo.clone()),
             messages: MessageRepoClient::new(repo.clone()),
             groups: GroupRepoClient::new(repo.clone()),
             downstream,
+            events,
             ids,
             limits,
         }

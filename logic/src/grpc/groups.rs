@@ -6,6 +6,7 @@ use gochat_proto::logic::v1::{
     AddGroupMembersRequest, CreateGroupRequest, CreateGroupResponse, GetGroupMembersRequest,
     GetGroupMembersResponse, RemoveGroupMemberRequest,
 };
+use gochat_proto::queue::v1::group_event::Kind;
 use gochat_proto::repo::v1 as repo;
 
 use super::conversations::Conversations;
@@ -59,6 +60,7 @@ impl Conversations {
         };
         let version = present(made.group, "group")?.version;
         members.insert(asked.user_id);
+        self.events.group(Kind::Created, group.group_id, version, members.iter().copied().collect());
         notify::joined(&self.downstream, group.group_id, version, &members).await;
         let conversation_id = Conversation::Group(group.group_id).to_string();
         Ok(CreateGroupResponse { group_id: group.group_id, conversation_id })
@@ -97,7 +99,8 @@ impl Conversations {
         let added = self.groups.clone().add_group_member(request).await?.into_inner();
         if !added.added_user_ids.is_empty() {
             self.downstream.routes().forget_group(group_id);
-            let new = added.added_user_ids.into_iter().collect();
+            let new: HashSet<u64> = added.added_user_ids.iter().copied().collect();
+            self.events.group(Kind::Joined, group_id, added.version, added.added_user_ids);
             notify::joined(&self.downstream, group_id, added.version, &new).await;
         }
         Ok(())
@@ -110,6 +113,7 @@ impl Conversations {
         let removed = self.groups.clone().remove_group_member(request).await?.into_inner();
         if removed.removed {
             self.downstream.routes().forget_group(group_id);
+            self.events.group(Kind::Left, group_id, removed.version, vec![asked.member_id]);
             notify::left(&self.downstream, group_id, removed.version, asked.member_id).await;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The services that gateways call. Each handler is a plain function with our own error; the generated traits only
 //! wrap them.
+mod accounts;
 mod auth;
 mod conversations;
 mod groups;
@@ -10,6 +11,7 @@ mod users;
 use gochat_infra::errors::{Code, Error};
 use tonic::{Response, Status};
 
+pub(crate) use accounts::{Accounts, Revocations};
 pub(crate) use auth::{Auth, AuthDeps};
 pub(crate) use conversations::Conversations;
 pub(crate) use sessions::Sessions;

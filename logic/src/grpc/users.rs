@@ -5,12 +5,14 @@ use gochat_proto::logic::v1::user_service_server::UserService;
 use gochat_proto::logic::v1::{
     FindUserRequest, GetMeRequest, GetProfilesRequest, GetProfilesResponse, Profile, UpdateMeRequest,
 };
+use gochat_proto::queue::v1::user_event::Kind;
 use gochat_proto::repo::v1 as repo;
 use gochat_proto::repo::v1::user_repo_client::UserRepoClient;
 use tonic::{Request, Response, Status};
 
 use super::{answer, present};
 use crate::domain::{Invalid, fields};
+use crate::events::Events;
 
 /// Profiles that one call may ask for.
 const PROFILES_MAX: usize = 100;
@@ -19,11 +21,12 @@ const PROFILES_MAX: usize = 100;
 #[derive(Clone)]
 pub(crate) struct Users {
     users: UserRepoClient<rpc::Client>,
+    events: Events,
 }
 
 impl Users {
-    pub(crate) fn new(repo: rpc::Client) -> Self {
-        Self { users: UserRepoClient::new(repo) }
+    pub(crate) fn new(repo: rpc::Client, events: Events) -> Self {
+        Self { users: UserRepoClient::new(repo), events }
     }
 
     async fn me(&self, user_id: u64) -> Result<Profile, Error> {
@@ -44,6 +47,7 @@ impl Users {
                 ..Default::default()
             };
             self.users.clone().update_user(update).await?;
+            self.events.user_did(Kind::Profile, asked.user_id, "");
         }
         self.me(asked.user_id).await
     }

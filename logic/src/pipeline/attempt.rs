@@ -80,9 +80,9 @@ impl Attempts {
                 .observe(plans.iter().map(|plan| plan.leaders.len()).sum::<usize>() as f64);
             persist(plans, batches, &self.messages, &mut self.owner, &mut self.finished, &mut round).await;
         }
-        self.metrics.stage("read", read - start);
-        self.metrics.stage("authorize", authorized - read);
-        self.metrics.stage("save", authorized.elapsed());
+        self.metrics.stages.observe("read", read - start);
+        self.metrics.stages.observe("authorize", authorized - read);
+        self.metrics.stages.observe("save", authorized.elapsed());
         round
     }
 

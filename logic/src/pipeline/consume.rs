@@ -21,6 +21,7 @@ use super::parked::ParkedRecords;
 use super::round::{Reply, Round};
 use crate::config::{LimitsConfig, PipelineConfig};
 use crate::downstream::Downstream;
+use crate::events::Events;
 
 /// Name of the readiness condition.
 const CONDITION: &str = "logic-pipeline";
@@ -35,6 +36,7 @@ pub(crate) struct PipelineDeps {
     pub consumer: Consumer,
     pub producer: Producer,
     pub downstream: Downstream,
+    pub events: Events,
     pub metrics: PipelineMetrics,
     pub readiness: Readiness,
     pub shutdown: Shutdown,
@@ -53,7 +55,7 @@ impl Pipeline {
         let readiness = deps.readiness.clone();
         readiness.not_ready(CONDITION, "no partition of gochat.upstream is assigned yet");
         let distribute =
-            distribute::run(rounds, deps.downstream.clone(), finished.clone(), deps.metrics.clone());
+            distribute::run(rounds, deps.downstream, deps.events, finished.clone(), deps.metrics.clone());
         let consume = Consume {
             attempts: Attempts::new(config, &deps.repo, deps.ids, deps.metrics.clone()),
             parked: ParkedRecords::new(config.backoff_min_ms, config.backoff_max_ms),
@@ -174,7 +176,7 @@ impl Consume {
         self.attempts.begin_batch();
         let start = Instant::now();
         let (inbound, poisoned) = self.decode(&records);
-        self.metrics.stage("decode", start.elapsed());
+        self.metrics.stages.observe("decode", start.elapsed());
         let mut left = self.bury(&records, poisoned).await?;
         let mut open: Vec<&Inbound> = inbound.iter().collect();
         let mut attempt = 0;

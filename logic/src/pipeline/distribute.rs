@@ -12,6 +12,7 @@ use super::metrics::PipelineMetrics;
 use super::round::{Delivery, Reply};
 use crate::domain::conversation::Conversation;
 use crate::downstream::Downstream;
+use crate::events::Events;
 use crate::routes::{Gateway, UserRoute};
 
 /// What one round left to distribute, or a question when all before it is done.
@@ -49,6 +50,7 @@ impl Finished {
 pub(crate) async fn run(
     mut rounds: mpsc::Receiver<ToDistribute>,
     downstream: Downstream,
+    events: Events,
     finished: Arc<Finished>,
     metrics: PipelineMetrics,
 ) {
@@ -61,7 +63,10 @@ pub(crate) async fn run(
                         downstream.reply(reply.gateway_slot, reply.record);
                     }
                     deliver(&downstream, &deliveries).await;
-                    metrics.stage("distribute", start.elapsed());
+                    for delivery in &deliveries {
+                        events.message(delivery.conversation, &delivery.message);
+                    }
+                    metrics.stages.observe("distribute", start.elapsed());
                 }
                 finished.add(commits);
             }

@@ -5,40 +5,12 @@
 use std::time::Duration;
 
 use gochat_infra::errors::{Code, Error};
-use gochat_proto::logic::v1::{
-    ChangePasswordRequest, LoginRequest, LoginResponse, LogoutRequest, RefreshTokenRequest, RegisterRequest,
-};
+use gochat_proto::logic::v1::{ChangePasswordRequest, LoginRequest, LogoutRequest, RegisterRequest};
 use gochat_proto::repo::v1::user_repo_client::UserRepoClient;
 use gochat_proto::repo::v1::{UpdateUserRequest, UserStatus};
-use tonic::Status;
 
-use crate::support::{House, Running, unix_ms};
-
-fn code(status: Status) -> Code {
-    let error = Error::from(status);
-    assert!(!error.message.is_empty());
-    error.code
-}
-
-async fn register(running: &Running, username: &str) -> Result<u64, Status> {
-    let request = RegisterRequest {
-        username: username.into(),
-        email: format!("{username}@example.org"),
-        password: "correct horse".into(),
-        ..RegisterRequest::default()
-    };
-    running.auth().register(request).await.map(|answer| answer.into_inner().user_id)
-}
-
-async fn login(running: &Running, username: &str, password: &str) -> Result<LoginResponse, Status> {
-    let request = LoginRequest { username: username.into(), password: password.into(), ..Default::default() };
-    running.auth().login(request).await.map(tonic::Response::into_inner)
-}
-
-async fn refresh(running: &Running, token: &str) -> Result<LoginResponse, Status> {
-    let request = RefreshTokenRequest { refresh_token: token.into() };
-    running.auth().refresh_token(request).await.map(tonic::Response::into_inner)
-}
+use crate::support::account::{code, login, refresh, register};
+use crate::support::{House, unix_ms};
 
 #[tokio::test]
 async fn a_user_registers_and_logs_in_and_his_token_names_him_and_his_device() {
@@ -163,10 +135,10 @@ async fn too_many_logins_are_turned_away_while_messages_flow() {
     config.auth.argon2_passes = 4;
     let running = house.start_with(config, house.ids.clone()).await;
     let logins: Vec<_> = (0..20)
-        .map(|_| {
+        .map(|n| {
             let mut auth = running.auth();
             let request = LoginRequest {
-                username: "nobody".into(),
+                username: format!("nobody-{n}"),
                 password: "correct horse".into(),
                 ..Default::default()
             };

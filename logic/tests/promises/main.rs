@@ -4,6 +4,7 @@
 
 mod dense_order;
 mod effectively_once;
+mod guessing;
 mod logins;
 mod members_only;
 mod never_skipped;
@@ -11,3 +12,4 @@ mod one_owner;
 mod reach;
 mod services;
 mod support;
+mod tokens_end;

@@ -112,3 +112,26 @@ impl Inbox {
 fn key_of(delivery: &Delivery) -> &str {
     delivery.message.as_ref().map_or("", |message| &message.client_msg_id)
 }
+
+/// What was told on a topic of events, in order.
+pub(crate) struct EventLog<E> {
+    tail: Tail,
+    waiting: VecDeque<E>,
+}
+
+impl<E: prost::Message + Default> EventLog<E> {
+    pub(crate) fn new(tail: Tail) -> Self {
+        Self { tail, waiting: VecDeque::new() }
+    }
+
+    pub(crate) async fn next(&mut self) -> E {
+        while self.waiting.is_empty() {
+            let next = tokio::time::timeout(PATIENCE, self.tail.next()).await;
+            let TailEvent::Records(records) = next.expect("an event comes in time") else {
+                panic!("events were lost")
+            };
+            self.waiting.extend(records.into_iter().map(|record| E::decode(record.value).unwrap()));
+        }
+        self.waiting.pop_front().unwrap()
+    }
+}

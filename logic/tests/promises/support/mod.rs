@@ -1,4 +1,5 @@
 //! A house with the real queue, the real repo and, between repo and logic, a door where calls can be made to fail.
+pub(crate) mod account;
 pub(crate) mod faults;
 pub(crate) mod inbox;
 
@@ -18,8 +19,10 @@ use gochat_infra::telemetry::Metrics;
 use gochat_infra::token::TokenKeys;
 use gochat_logic::{Logic, LogicConfig, LogicDeps};
 use gochat_proto::common::v1::{Message, MessageType, Session};
+use gochat_proto::logic::v1::account_service_client::AccountServiceClient;
 use gochat_proto::logic::v1::auth_service_client::AuthServiceClient;
 use gochat_proto::logic::v1::conversation_service_client::ConversationServiceClient;
+use gochat_proto::logic::v1::revocation_service_client::RevocationServiceClient;
 use gochat_proto::logic::v1::session_service_client::SessionServiceClient;
 use gochat_proto::logic::v1::user_service_client::UserServiceClient;
 use gochat_proto::queue::v1::UpstreamMessage;
@@ -35,7 +38,7 @@ use gochat_repo::{Repo, RepoConfig, RepoDeps};
 use prost::Message as _;
 
 use self::faults::Faults;
-use self::inbox::Inbox;
+use self::inbox::{EventLog, Inbox};
 
 /// Gateways in the registry: `g0` reads slot 0, `g1` slot 1.
 pub(crate) const GATEWAYS: u32 = 2;
@@ -64,6 +67,14 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn auth(&self) -> AuthServiceClient<Client> {
         AuthServiceClient::new(self.client.clone())
+    }
+
+    pub(crate) fn accounts(&self) -> AccountServiceClient<Client> {
+        AccountServiceClient::new(self.client.clone())
+    }
+
+    pub(crate) fn revocations(&self) -> RevocationServiceClient<Client> {
+        RevocationServiceClient::new(self.client.clone())
     }
 
     pub(crate) fn users(&self) -> UserServiceClient<Client> {
@@ -103,6 +114,9 @@ impl House {
             topics: vec![
                 TopicConfig::durable(topics::UPSTREAM, 4),
                 TopicConfig::memory(topics::DOWNSTREAM, GATEWAYS),
+                TopicConfig::memory(topics::EVENTS_USER, 1),
+                TopicConfig::memory(topics::EVENTS_GROUP, 1),
+                TopicConfig::memory(topics::EVENTS_MESSAGE, 1),
                 TopicConfig::durable(topics::TASKS, 1),
                 TopicConfig::kept(topics::DEAD_LETTER, 1, 1 << 40, 1 << 30),
             ],
@@ -166,6 +180,11 @@ impl House {
     /// Reads what gateway `slot` gets from now on.
     pub(crate) fn inbox(&self, slot: u32) -> Inbox {
         Inbox::new(self.queue.tail(topics::DOWNSTREAM, slot).unwrap())
+    }
+
+    /// Follows one of the topics of events from now on.
+    pub(crate) fn events<E: prost::Message + Default>(&self, topic: &'static str) -> EventLog<E> {
+        EventLog::new(self.queue.tail(topic, 0).unwrap())
     }
 
     /// Users 1..=n, who are in world.
