@@ -4,6 +4,7 @@
 //! - [`checker`]: history in, verdict out. Pure.
 //! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
+//! - `misbehave`: connections that do wrong, beside a load that is measured.
 //! - [`scenario`]: the commands of `gochat-perf`.
 //!
 //! *Invariant:* nothing here depends on the server's crates; the WebSocket codec is tungstenite and the JSON is
@@ -16,6 +17,7 @@ mod client;
 mod config;
 mod error;
 mod load;
+mod misbehave;
 pub mod report;
 pub mod rest;
 pub mod scenario;

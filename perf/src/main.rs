@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gochat_perf::scenario::{Exit, chat, hold, storm};
+use gochat_perf::scenario::{Exit, chat, hold, hostile, storm};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -26,6 +26,8 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Many sessions, idle or with a checked chat among them: the server's memory for each and its CPU time
     Hold(hold::HoldArgs),
+    /// Users chat with and without misbehaving connections beside them, by turns: what these cost the good ones
+    Hostile(hostile::HostileArgs),
     /// All sessions are cut in one moment and come back at once: how long it takes, and whether the chat among
     /// them survives it whole
     Storm(storm::StormArgs),
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Chat(args) => chat::run(&args),
         Command::Hold(args) => hold::run(&args),
+        Command::Hostile(args) => hostile::run(&args),
         Command::Storm(args) => storm::run(&args),
     };
     let exit = ended.unwrap_or_else(|error| {

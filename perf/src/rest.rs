@@ -30,12 +30,19 @@ pub struct Answer {
 #[derive(Debug)]
 pub struct Rest {
     target: Target,
+    /// The access token that each call carries.
+    token: Option<String>,
     stream: Option<TcpStream>,
 }
 
 impl Rest {
     pub fn new(target: Target) -> Rest {
-        Rest { target, stream: None }
+        Rest { target, token: None, stream: None }
+    }
+
+    /// Calls that carry this user's access token.
+    pub fn as_user(target: Target, token: &str) -> Rest {
+        Rest { target, token: Some(token.to_owned()), stream: None }
     }
 
     /// One call. A kept connection that turns out to be closed is replaced once.
@@ -58,6 +65,9 @@ impl Rest {
         };
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.target.host);
+        if let Some(token) = &self.token {
+            request += &format!("Authorization: Bearer {token}\r\n");
+        }
         if method != "GET" {
             request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
         }

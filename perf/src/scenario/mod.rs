@@ -3,6 +3,7 @@
 pub mod chat;
 mod course;
 pub mod hold;
+pub mod hostile;
 pub mod storm;
 
 use std::io::Write;

@@ -178,3 +178,36 @@ fn what_a_storm_destroys_is_found() {
     let report = storm(&Fake::start(Fault::ForgetAccepted), 1);
     assert!(report["chat"]["lost"].as_u64() > Some(0), "{report}");
 }
+
+fn hostile(fake: &Fake, code: i32) -> Value {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let (url, file) = (fake.url(), json.to_str().unwrap());
+    let load = ["--users", "4", "--bad-clients", "16", "--rounds", "1", "--rate", "200", "--seconds", "0.5"];
+    let args = [&["hostile", "--url", &url, "--json", file, "--crowd-rate", "50"], &load[..]].concat();
+    expect(&perf(&args), code);
+    serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap()
+}
+
+#[test]
+fn a_chat_is_measured_with_and_without_bad_clients_and_these_are_its_keys() {
+    let report = hostile(&Fake::start(Fault::None), 0);
+    assert_eq!(keys(&report), "bad_clients crowd_messages kinds rounds users with without");
+    for side in ["with", "without"] {
+        let side = &report[side];
+        assert_eq!(
+            keys(side),
+            "ack_us deliver_us delivered disconnects doubled lost out_of_order retries stored"
+        );
+        assert_eq!((&side["stored"], &side["lost"]), (&100.into(), &0.into()));
+    }
+    let kinds = report["kinds"].as_array().unwrap();
+    assert_eq!(kinds.len(), 8);
+    for kind in kinds {
+        assert_eq!(keys(kind), "ended_by_server failed kind misbehaved refused");
+        assert!(kind["misbehaved"].as_u64() >= Some(2), "two of each kind: {kind}");
+    }
+    assert!(report["crowd_messages"].as_u64() > Some(10), "{report}");
+    let report = hostile(&Fake::start(Fault::ForgetStored), 1);
+    assert!(report["with"]["lost"].as_u64() > Some(0), "{report}");
+}

@@ -234,7 +234,7 @@ fn serve(
     ended
 }
 
-/// Register, login and metrics: enough for the command line.
+/// Register, login, groups and metrics: enough for the command line.
 fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = vec![0; 4096];
     let read = stream.read(&mut buffer)?;
@@ -249,6 +249,9 @@ fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> 
             let answer =
                 json!({"userId": id.to_string(), "deviceId": "d", "accessToken": format!("user-{id}")});
             ("200 OK", answer.to_string())
+        }
+        Some("/api/groups") => {
+            ("201 Created", json!({"groupId": "0", "conversationId": "group_0"}).to_string())
         }
         Some("/metrics") => ("200 OK", format!("process_pid {}\n# EOF\n", std::process::id())),
         _ => ("404 Not Found", String::new()),
