@@ -23,12 +23,16 @@ pub struct TaskConfig {
     /// First wait after a failed turn; it doubles up to `backoff_max_ms`, and is shortened by up to a half by chance.
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
-    /// How often a purge of expired refresh tokens is put on the topic; the first one at the start.
+    /// How often purges of expired refresh tokens and revocations are put on the topic; the first ones at the start.
     pub purge_interval_s: u64,
     /// Rows that one step of a purge deletes at most, so that it never holds the store for long.
     pub purge_step_rows: u32,
     /// Steps of one purge at most; what is left waits for the next one.
     pub purge_steps: u32,
+    /// Dead letters in one page of their list, whatever limit is asked for.
+    pub dead_letters_page_max: u32,
+    /// Their bytes; at least one is answered.
+    pub dead_letters_page_max_bytes: usize,
 }
 
 impl Default for TaskConfig {
@@ -46,6 +50,8 @@ impl Default for TaskConfig {
             purge_interval_s: 60 * 60,
             purge_step_rows: 500,
             purge_steps: 1000,
+            dead_letters_page_max: 1000,
+            dead_letters_page_max_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -79,6 +85,9 @@ impl TaskConfig {
         }
         if self.purge_interval_s == 0 || self.purge_step_rows == 0 || self.purge_steps == 0 {
             return bad("purge_interval_s, purge_step_rows, purge_steps", "must be at least 1");
+        }
+        if self.dead_letters_page_max == 0 {
+            return bad("dead_letters_page_max", "must be at least 1");
         }
         Ok(())
     }

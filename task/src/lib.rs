@@ -12,6 +12,7 @@ mod backoff;
 mod config;
 mod consume;
 mod dead_letter;
+mod grpc;
 mod jobs;
 mod lanes;
 mod metrics;
@@ -26,15 +27,18 @@ use gochat_infra::registry::Registry;
 use gochat_infra::rpc;
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
+use gochat_proto::task::v1::dead_letter_service_server::DeadLetterServiceServer;
 use gochat_proto::topics;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
+use tonic::service::Routes;
 
 pub use config::{BadConfig, TaskConfig};
 
 use attempt::Attempts;
 use backoff::Backoff;
 use consume::Consume;
+use grpc::DeadLetters;
 use jobs::Tools;
 use lanes::Lanes;
 use metrics::TaskMetrics;
@@ -62,6 +66,7 @@ pub enum StartError {
 
 /// The running service.
 pub struct Task {
+    routes: Routes,
     consume: JoinHandle<()>,
     schedule: JoinHandle<()>,
 }
@@ -101,8 +106,21 @@ impl Task {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
+        let letters = DeadLetters {
+            queue: deps.queue,
+            producer: producer.clone(),
+            page_max: config.dead_letters_page_max,
+            page_max_bytes: config.dead_letters_page_max_bytes,
+            metrics: metrics.clone(),
+        };
+        let routes = Routes::new(DeadLetterServiceServer::new(letters));
         let schedule = schedule::run(config, producer, metrics, shutdown);
-        Ok(Task { consume: tokio::spawn(consume.run()), schedule: tokio::spawn(schedule) })
+        Ok(Task { routes, consume: tokio::spawn(consume.run()), schedule: tokio::spawn(schedule) })
+    }
+
+    /// The services: `DeadLetterService`.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
     }
 
     /// Waits for the end that the shutdown began.

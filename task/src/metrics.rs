@@ -17,6 +17,7 @@ pub(crate) struct Labels {
 pub(crate) struct TaskMetrics {
     pub tasks: Family<Labels, Counter>,
     pub schedule_refused: Counter,
+    pub replayed: Counter,
     pub held_tasks: Gauge,
     pub waiting_tasks: Gauge,
     pub paused_partitions: Gauge,
@@ -33,6 +34,8 @@ impl TaskMetrics {
             "Regular tasks that the queue did not take; the next interval makes up for them",
             all.schedule_refused.clone(),
         );
+        let replayed = "Dead letters put back on their topic";
+        registry.register("dead_letters_replayed", replayed, all.replayed.clone());
         registry.register("held", "Tasks taken and not done", all.held_tasks.clone());
         let waiting = "Tasks that wait after a failure";
         registry.register("waiting", waiting, all.waiting_tasks.clone());

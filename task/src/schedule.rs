@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gochat_infra::mq::{Outgoing, Producer, Target};
 use gochat_infra::shutdown::Shutdown;
 use gochat_proto::queue::v1::task::Body;
-use gochat_proto::queue::v1::{PurgeRefreshTokens, Task};
+use gochat_proto::queue::v1::{PurgeRefreshTokens, PurgeRevocations, Task};
 use gochat_proto::topics;
 use prost::Message;
 
@@ -21,17 +21,30 @@ pub(crate) async fn run(config: TaskConfig, producer: Producer, metrics: TaskMet
             () = shutdown.requested() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = producer.send_wait(purge(crate::unix_ms())).await {
-            metrics.schedule_refused.inc();
-            tracing::warn!(%error, "a purge could not be put on the queue; the next one will be");
+        for purge in purges(crate::unix_ms()) {
+            if let Err(error) = producer.send_wait(purge).await {
+                metrics.schedule_refused.inc();
+                tracing::warn!(%error, "a purge could not be put on the queue; the next one will be");
+            }
         }
     }
 }
 
-fn purge(now_ms: i64) -> Outgoing {
-    let task_id = format!("purge-refresh-tokens-{now_ms}");
-    let body = Some(Body::PurgeRefreshTokens(PurgeRefreshTokens { expired_before_ms: now_ms }));
-    let key = Bytes::from(task_id.clone());
-    let value = Task { task_id, created_at_ms: now_ms, body }.encode_to_vec().into();
-    Outgoing { topic: topics::TASKS, target: Target::ByKey, key, value }
+/// One of each kind. Those of a kind have one key: they never run at the same time.
+fn purges(now_ms: i64) -> [Outgoing; 2] {
+    let expired_before_ms = now_ms;
+    [
+        ("purge-refresh-tokens", Body::PurgeRefreshTokens(PurgeRefreshTokens { expired_before_ms })),
+        ("purge-revocations", Body::PurgeRevocations(PurgeRevocations { expired_before_ms })),
+    ]
+    .map(|(kind, body)| {
+        let task_id = format!("{kind}-{now_ms}");
+        let value = Task { task_id, created_at_ms: now_ms, body: Some(body) }.encode_to_vec().into();
+        Outgoing {
+            topic: topics::TASKS,
+            target: Target::ByKey,
+            key: Bytes::from_static(kind.as_bytes()),
+            value,
+        }
+    })
 }
