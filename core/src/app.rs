@@ -112,6 +112,8 @@ pub enum CloseReason {
     Flood,
     /// A message took too long to come in: closed with 1008.
     MessageDeadline,
+    /// Memory reached its ceiling, and its outbox was among the largest that were blocked: closed with 1013.
+    Memory,
     /// Incomplete input didn't fit in the shard's budget: closed with 1013.
     InputBudget,
     /// A write stayed blocked for too long.
@@ -129,7 +131,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(crate) const KINDS: usize = 13;
+    pub(crate) const KINDS: usize = 14;
     pub(crate) const NAMES: [&'static str; CloseReason::KINDS] = [
         "peer",
         "app",
@@ -137,6 +139,7 @@ impl CloseReason {
         "slow_reader",
         "flood",
         "message_deadline",
+        "memory",
         "input_budget",
         "write_deadline",
         "idle",
@@ -154,13 +157,14 @@ impl CloseReason {
             CloseReason::SlowReader => 3,
             CloseReason::Flood => 4,
             CloseReason::MessageDeadline => 5,
-            CloseReason::InputBudget => 6,
-            CloseReason::WriteDeadline => 7,
-            CloseReason::Idle => 8,
-            CloseReason::Drain => 9,
-            CloseReason::HungUp => 10,
-            CloseReason::Socket => 11,
-            CloseReason::Panic => 12,
+            CloseReason::Memory => 6,
+            CloseReason::InputBudget => 7,
+            CloseReason::WriteDeadline => 8,
+            CloseReason::Idle => 9,
+            CloseReason::Drain => 10,
+            CloseReason::HungUp => 11,
+            CloseReason::Socket => 12,
+            CloseReason::Panic => 13,
         }
     }
 

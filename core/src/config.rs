@@ -114,6 +114,14 @@ pub struct Config {
     /// Capacity up to which a buffer goes back to the free list. Larger: freed.
     pub free_buffer_max_bytes: usize,
 
+    /// Live bytes of a shard, of all kinds together: connections, incomplete input, what blocked sockets have not taken
+    /// (a shared frame counted for each receiver), mails and free lists. The app's own memory is not among them. On the
+    /// way there the shard sheds, in this order and only for as long as it must: above 70 % the free lists are freed
+    /// (`shed_free_lists`); above 80 % droppable frames for blocked connections are dropped (`shed_frames`); above 90 %
+    /// new connections get a 503 and those that are handed over 1013 (`refused_memory`); above 100 %, looked at each
+    /// tick, the blocked connections with the most bytes queued are closed with 1013 until the rest fits
+    /// ([`crate::CloseReason::Memory`], `shed_answers`).
+    pub memory_shard_max_bytes: usize,
     /// Mails waiting in a shard's mailbox. Full: the post is refused ([`crate::MailboxFull`]).
     pub mailbox_max_count: usize,
     /// Bytes (as declared by the posters) waiting in a shard's mailbox. Full: the post is refused.
@@ -180,6 +188,7 @@ impl Default for Config {
             write_buffer_bytes: 64 * 1024,
             free_buffers_max: 256,
             free_buffer_max_bytes: 64 * 1024,
+            memory_shard_max_bytes: 256 * 1024 * 1024,
             mailbox_max_count: 65_536,
             mailbox_max_bytes: 64 * 1024 * 1024,
             handoffs_max: 4096,
@@ -266,6 +275,7 @@ impl Config {
         size("write_buffer_bytes", self.write_buffer_bytes, 1024)?;
         within("free_buffers_max", self.free_buffers_max as u64, 0, connections)?;
         size("free_buffer_max_bytes", self.free_buffer_max_bytes, 0)?;
+        within("memory_shard_max_bytes", self.memory_shard_max_bytes as u64, 1 << 20, 1024 * GIB)?;
         within("mailbox_max_count", self.mailbox_max_count as u64, 1, 1 << 32)?;
         within("mailbox_max_bytes", self.mailbox_max_bytes as u64, 1, 1024 * GIB)?;
         within("handoffs_max", self.handoffs_max as u64, 1, connections)?;
@@ -307,6 +317,7 @@ mod tests {
         check(|c| c.connections_per_shard_max = CONNECTIONS_PER_SHARD_LIMIT + 1, "connections_per_shard_max");
         check(|c| c.outbox_shard_max_bytes = 1, "outbox_shard_max_bytes");
         check(|c| c.input_shard_max_bytes = 1024, "input_shard_max_bytes");
+        check(|c| c.memory_shard_max_bytes = 1024, "memory_shard_max_bytes");
         check(|c| c.tick_ms = 0, "tick_ms");
         check(|c| c.drain_deadline_ms = c.drain_grace_ms, "drain_deadline_ms");
         check(|c| c.uring_completion_entries = 256, "uring_completion_entries");

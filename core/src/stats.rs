@@ -20,6 +20,8 @@ pub struct ShardStats {
     pub refused_handshakes: u64,
     /// Refused because their peer had its most connections that are not upgraded.
     pub refused_peer: u64,
+    /// Refused because the shard's memory neared its ceiling: new ones, and upgraded ones that came home.
+    pub refused_memory: u64,
     /// Upgraded connections closed because their home shard had no room for them, or had ended.
     pub refused_handoff: u64,
     /// Connections sent to their home on another shard.
@@ -74,6 +76,22 @@ pub struct ShardStats {
     pub outbox_bytes: u64,
     /// Gauge: bytes of incomplete input.
     pub input_bytes: u64,
+    /// Gauge: live bytes of all kinds, which `memory_shard_max_bytes` bounds; `input_bytes` and the next four are its parts.
+    pub memory_bytes: u64,
+    /// Gauge: bytes of connections' entries and tasks.
+    pub connections_bytes: u64,
+    /// Gauge: bytes of frames and answers that blocked sockets have not taken.
+    pub blocked_bytes: u64,
+    /// Gauge: bytes of mails that waited at the last tick.
+    pub mailbox_bytes: u64,
+    /// Gauge: bytes in free lists.
+    pub free_bytes: u64,
+    /// Times that the free lists were freed because memory neared its ceiling.
+    pub shed_free_lists: u64,
+    /// Of `frames_dropped`, those because memory neared its ceiling.
+    pub shed_frames: u64,
+    /// HTTP connections closed over an answer that they didn't take, because memory reached its ceiling.
+    pub shed_answers: u64,
     /// Times that incomplete input didn't fit in the shard's budget.
     pub input_over_budget: u64,
 
@@ -116,6 +134,7 @@ impl ShardStats {
             ("cap", self.refused_cap),
             ("handshakes", self.refused_handshakes),
             ("peer", self.refused_peer),
+            ("memory", self.refused_memory),
             ("handoff", self.refused_handoff),
         ]
         .into_iter()

@@ -215,7 +215,7 @@ fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result 
 }
 
 fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
-    let counters: [Number<ShardStats>; 24] = [
+    let counters: [Number<ShardStats>; 27] = [
         ("edge_accepted", "Sockets accepted", |s| s.accepted),
         ("edge_accept_backoffs", "Pauses of accepting", |s| s.accept_backoffs),
         ("edge_accept_errors", "Errors of accept", |s| s.accept_errors),
@@ -237,6 +237,9 @@ fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Re
         ("edge_frames_discarded", "Frames queued when their connection ended", |s| s.frames_discarded),
         ("edge_pings", "Pings sent", |s| s.pings),
         ("edge_input_over_budget", "Input that did not fit the budget", |s| s.input_over_budget),
+        ("edge_shed_free_lists", "Times that free lists were freed for memory", |s| s.shed_free_lists),
+        ("edge_shed_frames", "Droppable frames dropped for memory", |s| s.shed_frames),
+        ("edge_shed_answers", "HTTP connections closed for memory", |s| s.shed_answers),
         ("edge_forced_closes", "Sockets closed without a handshake", |s| s.forced_closes),
         ("edge_mails", "Mails handled", |s| s.mails),
         ("edge_panics", "Panics caught", |s| s.panics),
@@ -244,12 +247,17 @@ fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Re
     for (name, help, number) in counters {
         counter(encoder, name, help, shards.iter().map(number).sum())?;
     }
-    let gauges: [Number<ShardStats>; 7] = [
+    let gauges: [Number<ShardStats>; 12] = [
         ("edge_http_connections", "Connections that are not upgraded", |s| s.http_connections),
         ("edge_ws_connections", "WebSocket connections", |s| s.ws_connections),
         ("edge_users", "Users with a connection", |s| s.keys),
         ("edge_outbox_bytes", "Bytes queued for sending", |s| s.outbox_bytes),
         ("edge_input_bytes", "Bytes of incomplete input", |s| s.input_bytes),
+        ("edge_memory_bytes", "Live bytes of all kinds", |s| s.memory_bytes),
+        ("edge_connections_bytes", "Bytes of connections", |s| s.connections_bytes),
+        ("edge_blocked_bytes", "Bytes that blocked sockets have not taken", |s| s.blocked_bytes),
+        ("edge_mailbox_bytes", "Bytes of mails that wait", |s| s.mailbox_bytes),
+        ("edge_free_bytes", "Bytes in free lists", |s| s.free_bytes),
         ("edge_mailbox_depth", "Mails that wait", |s| s.mailbox_depth),
         ("edge_timers", "Timers set", |s| s.timers_set),
     ];

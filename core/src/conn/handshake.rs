@@ -280,6 +280,7 @@ impl<A: App> Exchange<A> {
                 Err(error) if would_block(&error) => {
                     let deadline_ms = self.shard.now_ms() + self.shard.config().write_deadline_ms;
                     self.enter(Stage::Write, deadline_ms);
+                    self.shard.state.borrow_mut().charge_answer(self.id, self.out.len());
                     self.ready(Direction::Write).await?;
                     if self.shard.state.borrow().http.get(self.id).is_none_or(|http| http.expired) {
                         return Err(Gone);
@@ -289,7 +290,9 @@ impl<A: App> Exchange<A> {
             }
         }
         // Answers can be large, and the connection may be idle for long.
-        self.shard.state.borrow_mut().free_buffer(std::mem::take(&mut self.out));
+        let mut state = self.shard.state.borrow_mut();
+        state.uncharge_answer(self.id);
+        state.free_buffer(std::mem::take(&mut self.out));
         Ok(())
     }
 

@@ -18,6 +18,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Memory that it takes itself, without its frames.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        size_of::<Outbox>() + self.frames.capacity() * size_of::<Frame>()
+    }
+
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += frame.wire_len();
         self.frames.push_back(frame);

@@ -165,6 +165,11 @@ impl<M> Mailbox<M> {
         self.items().mails.len()
     }
 
+    /// Bytes that wait, as their posters declared them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.items().bytes
+    }
+
     /// Takes all mails by swapping `emptied` in, whose capacity is then used for the next burst.
     pub(crate) fn swap(&self, emptied: &mut Vec<M>) {
         debug_assert!(emptied.is_empty());

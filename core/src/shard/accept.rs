@@ -1,6 +1,7 @@
 //! The way in: accepting, refusing, and pausing when the system is out of descriptors.
 
 use super::Shard;
+use super::memory::Step;
 use super::peers::Peer;
 use crate::app::App;
 use crate::conn::guard::{Owned, spawn_owner};
@@ -77,6 +78,8 @@ fn admit<A: App>(shard: &Rc<Shard<A>>, fd: OwnedFd, address: SocketAddr) {
         Some(&mut state.stats.refused_handshakes)
     } else if state.peers.count(peer) >= config.http_connections_per_ip_max {
         Some(&mut state.stats.refused_peer)
+    } else if state.sheds(Step::Refuse) {
+        Some(&mut state.stats.refused_memory)
     } else {
         None
     };

@@ -1,5 +1,6 @@
 //! The mailbox's end on the shard: one burst at a time.
 
+use super::memory::Step;
 use super::{Shard, call};
 use crate::app::App;
 use crate::conn::drive::{Arrival, adopt};
@@ -80,15 +81,21 @@ fn obey<A: App>(shard: &Rc<Shard<A>>, control: Control<A::Session>) {
 fn come_home<A: App>(shard: &Rc<Shard<A>>, handoff: Handoff<A::Session>) {
     let mut state = shard.state.borrow_mut();
     let full = state.conns.len() + state.http.len() >= state.config.connections_per_shard_max;
+    let short = state.sheds(Step::Refuse);
     match Socket::new(handoff.fd) {
-        Ok(socket) if !full => {
+        Ok(socket) if !full && !short => {
             state.stats.handed_in += 1;
             drop(state);
             let Handoff { key, session, unread, .. } = handoff;
             adopt(shard, Arrival { key, session, socket, unread });
         }
         refused => {
-            state.stats.refused_handoff += 1;
+            let counter = if full || !short {
+                &mut state.stats.refused_handoff
+            } else {
+                &mut state.stats.refused_memory
+            };
+            *counter += 1;
             if let Ok(socket) = refused {
                 // A new socket takes that much; if not, the close alone must do.
                 let _ = socket.send(crate::ws::Frame::close(1013, "no room").as_bytes());

@@ -7,6 +7,7 @@
 mod accept;
 mod drain;
 mod mail;
+pub(crate) mod memory;
 mod peers;
 mod runtime;
 pub(crate) mod state;

@@ -1,6 +1,7 @@
 //! What a shard holds: connections, hub, wheel, budgets, counters. No callback runs and nothing is awaited in here.
 
 use super::drain::Drain;
+use super::memory::Step;
 use super::peers::{Peer, Peers};
 use crate::app::{App, CloseReason, Priority, SendOutcome};
 use crate::config::Config;
@@ -56,6 +57,8 @@ pub(crate) struct HttpConn {
     /// Count of the requests given to the app.
     pub(crate) request: u32,
     pub(crate) answer: Option<Response>,
+    /// Bytes of answers that the socket doesn't take.
+    pub(crate) answer_bytes: usize,
     /// The connection's task, while it waits for the answer.
     pub(crate) waker: Option<Waker>,
 }
@@ -124,6 +127,12 @@ pub(crate) struct State<A: App> {
     /// Those of them whose sockets take no more: what the shard's budget bounds.
     pub(crate) stuck_bytes: usize,
     pub(crate) input_bytes: usize,
+    /// Answers to requests that their sockets don't take.
+    pub(crate) answer_bytes: usize,
+    /// Bytes of mails that waited at the last tick.
+    pub(crate) mailbox_bytes: usize,
+    /// Capacity of what is in the free lists.
+    pub(crate) free_bytes: usize,
     #[allow(clippy::vec_box, reason = "they are lent out boxed, so that a connection without one is small")]
     pub(crate) free_outboxes: Vec<Box<Outbox>>,
     pub(crate) free_buffers: Vec<Vec<u8>>,
@@ -154,6 +163,9 @@ impl<A: App> State<A> {
             outbox_bytes: 0,
             stuck_bytes: 0,
             input_bytes: 0,
+            answer_bytes: 0,
+            mailbox_bytes: 0,
+            free_bytes: 0,
             free_outboxes: Vec::new(),
             free_buffers: Vec::new(),
             drain: Drain::default(),
@@ -175,6 +187,7 @@ impl<A: App> State<A> {
             expired: false,
             request: 0,
             answer: None,
+            answer_bytes: 0,
             waker: None,
         });
         self.wheel.insert(deadline_ms, Timer::Http(id));
@@ -182,6 +195,7 @@ impl<A: App> State<A> {
     }
 
     pub(crate) fn remove_http(&mut self, id: ConnId) {
+        self.uncharge_answer(id);
         if let Some(http) = self.http.remove(id) {
             self.peers.remove(http.peer);
         }
@@ -214,6 +228,10 @@ impl<A: App> State<A> {
             self.drop_unbegun(id);
             self.begin_close(id, Frame::close(1013, "too slow"), CloseReason::SlowReader, Then::PeerClose);
             return SendOutcome::Closing;
+        }
+        if priority == Priority::Droppable && conn.blocked_since_ms.is_some() && self.sheds(Step::Droppable) {
+            self.stats.shed_frames += 1;
+            return self.miss(id);
         }
         self.queue(id, frame.clone());
         SendOutcome::Queued
@@ -270,12 +288,17 @@ impl<A: App> State<A> {
             self.stuck_bytes += frame.wire_len();
         }
         self.stats.frames_out += 1;
-        let free = &mut self.free_outboxes;
-        conn.outbox.get_or_insert_with(|| free.pop().unwrap_or_default()).push(frame);
+        let (free, free_bytes) = (&mut self.free_outboxes, &mut self.free_bytes);
+        let mut take = || {
+            let outbox = free.pop()?;
+            *free_bytes -= outbox.capacity_bytes();
+            Some(outbox)
+        };
+        conn.outbox.get_or_insert_with(|| take().unwrap_or_default()).push(frame);
         self.mark_dirty(id);
     }
 
-    fn drop_unbegun(&mut self, id: ConnId) {
+    pub(crate) fn drop_unbegun(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         let Some(outbox) = &mut conn.outbox else { return };
         let before = outbox.bytes();
@@ -299,19 +322,23 @@ impl<A: App> State<A> {
     pub(crate) fn free_outbox(&mut self, mut outbox: Box<Outbox>) {
         self.outbox_bytes -= outbox.bytes();
         self.stats.frames_discarded += outbox.reset() as u64;
-        if self.free_outboxes.len() < self.config.free_buffers_max {
+        if self.free_outboxes.len() < self.config.free_buffers_max && !self.sheds(Step::FreeLists) {
+            self.free_bytes += outbox.capacity_bytes();
             self.free_outboxes.push(outbox);
         }
     }
 
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        self.free_buffers.pop().unwrap_or_default()
+        let buffer = self.free_buffers.pop().unwrap_or_default();
+        self.free_bytes -= buffer.capacity();
+        buffer
     }
 
     pub(crate) fn free_buffer(&mut self, mut buffer: Vec<u8>) {
         let kept = buffer.capacity() > 0 && buffer.capacity() <= self.config.free_buffer_max_bytes;
-        if kept && self.free_buffers.len() < self.config.free_buffers_max {
+        if kept && self.free_buffers.len() < self.config.free_buffers_max && !self.sheds(Step::FreeLists) {
             buffer.clear();
+            self.free_bytes += buffer.capacity();
             self.free_buffers.push(buffer);
         }
     }
@@ -452,6 +479,12 @@ impl<A: App> State<A> {
         stats.outbox_bytes = self.outbox_bytes as u64;
         stats.input_bytes = self.input_bytes as u64;
         stats.timers_set = self.timers_set as u64;
+        let live = self.live();
+        stats.memory_bytes = live.total() as u64;
+        stats.connections_bytes = live.connections as u64;
+        stats.blocked_bytes = live.outboxes as u64;
+        stats.mailbox_bytes = live.mailbox as u64;
+        stats.free_bytes = live.free_lists as u64;
         stats
     }
 }

@@ -23,6 +23,8 @@ pub(super) async fn tick<A: App>(shard: Rc<Shard<A>>, listener: Rc<Socket>) {
             for timer in expired.drain(..) {
                 expire(app, state, timer);
             }
+            state.mailbox_bytes = shard.links.mailboxes.shard(shard.links.shard).bytes();
+            state.shed();
             if !state.roomy.is_empty() {
                 // Left over by a turn that told of others already.
                 state.call_turn_end();

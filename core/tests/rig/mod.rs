@@ -5,6 +5,7 @@ use gochat_core::{
     App, CloseReason, Config, ConnId, Cx, Driver, Engine, Frame, Mailboxes, Outcome, Priority, Request,
     RequestId, Response, SendOutcome, ShardStats, Upgrade,
 };
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -31,6 +32,7 @@ pub enum Post {
     Number(u32),
     Answer(RequestId, Response),
     ToKey(u64, String),
+    DroppableToKey(u64, String),
     ToAll(String, Priority),
     /// Blocks the shard until the sender is dropped.
     Hold(Receiver<()>),
@@ -136,6 +138,9 @@ impl App for Puppet {
             Post::ToKey(key, text) => {
                 cx.send_to_key(key, &Frame::text(text.as_bytes()), Priority::Keep);
             }
+            Post::DroppableToKey(key, text) => {
+                cx.send_to_key(key, &Frame::text(text.as_bytes()), Priority::Droppable);
+            }
             Post::ToAll(text, priority) => {
                 cx.send_to_all(&Frame::text(text.as_bytes()), priority);
             }
@@ -224,6 +229,17 @@ impl Server {
         stream
     }
 
+    /// A connection whose client end takes little that it does not read, so that the server soon finds it blocked.
+    pub fn connect_narrow(&self) -> TcpStream {
+        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4_096).expect("a size");
+        socket.connect(&self.address.into()).expect("a connection");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+    }
+
     /// Upgrades with tungstenite.
     pub fn join(&self, key: u64) -> WebSocket<TcpStream> {
         let url = format!("ws://{}/ws?key={key}", self.address);
@@ -234,7 +250,10 @@ impl Server {
 
     /// Upgrades with a plain socket, and sends `behind` in the same write.
     pub fn join_plain(&self, key: u64, behind: &[u8]) -> Plain {
-        let mut stream = self.connect();
+        self.join_over(self.connect(), key, behind)
+    }
+
+    pub fn join_over(&self, mut stream: TcpStream, key: u64, behind: &[u8]) -> Plain {
         let mut bytes = format!(
             "GET /ws?key={key} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Session: s{key}\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

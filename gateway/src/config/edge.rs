@@ -55,6 +55,7 @@ pub(super) struct EdgeDef {
     write_buffer_bytes: usize,
     free_buffers_max: usize,
     free_buffer_max_bytes: usize,
+    memory_shard_max_bytes: usize,
     mailbox_max_count: usize,
     mailbox_max_bytes: usize,
     handoffs_max: usize,
