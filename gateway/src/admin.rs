@@ -27,7 +27,7 @@ use crate::{
     shard::{Closed, Shard},
 };
 
-/// One shard's numbers. Only `pending` is a gauge.
+/// One shard's numbers. Only `pending` and `revocations` are gauges.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
     pub(crate) opened: u64,
@@ -41,6 +41,8 @@ pub(crate) struct Counters {
     pub(crate) delivered: u64,
     pub(crate) resyncs: u64,
     pub(crate) presence_dropped: u64,
+    pub(crate) revocations: u64,
+    pub(crate) revocations_folded: u64,
     pub(crate) answers_5xx: u64,
     pub(crate) retries: ByCode,
     pub(crate) rejects: ByCode,
@@ -80,6 +82,9 @@ pub(crate) struct SideCounters {
     pub(crate) downstream_dropped: Counter,
     pub(crate) downstream_lost: Counter,
     pub(crate) session_report_failures: Counter,
+    pub(crate) revocation_load_failures: Counter,
+    pub(crate) events_lost: Counter,
+    pub(crate) events_unreadable: Counter,
 }
 
 /// The last copies of all shards' numbers.
@@ -122,6 +127,14 @@ pub(crate) fn publish(
         );
         let help = "Session reports that failed";
         registry.register("session_report_failures", help, side.session_report_failures.clone());
+        let help = "Failed questions for revocations";
+        registry.register("revocation_load_failures", help, side.revocation_load_failures.clone());
+        registry.register(
+            "events_lost",
+            "Events of users lost before they were read",
+            side.events_lost.clone(),
+        );
+        registry.register("events_unreadable", "Unreadable events of users", side.events_unreadable.clone());
         registry.register_collector(Box::new(shown.clone()));
     });
     keep_up_to_date(shown, engine, mailboxes, Duration::from_millis(interval_ms))
@@ -180,7 +193,7 @@ type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
 
 fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
-    let counters: [Number<Counters>; 11] = [
+    let counters: [Number<Counters>; 12] = [
         ("connections_opened", "Connections that came home", |c| c.opened),
         ("connections_closed", "Connections that ended", |c| c.closed),
         ("frames", "Frames received", |c| c.frames),
@@ -191,12 +204,16 @@ fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result 
         ("delivered", "Frames queued for receivers", |c| c.delivered),
         ("resyncs", "Resync frames sent", |c| c.resyncs),
         ("presence_dropped", "Session reports dropped", |c| c.presence_dropped),
+        ("revocations_folded", "Revocations that became a floor for want of room", |c| c.revocations_folded),
         ("answers_5xx", "HTTP answers that blame the server", |c| c.answers_5xx),
     ];
     for (name, help, number) in counters {
         counter(encoder, name, help, shards.iter().map(number).sum())?;
     }
     gauge(encoder, "sends_pending", "Sends not confirmed yet", shards.iter().map(|c| c.pending).sum())?;
+    // Every shard has its own copy.
+    let known = shards.iter().map(|c| c.revocations).max().unwrap_or(0);
+    gauge(encoder, "revocations", "Revocations known", known)?;
     let by_code: [ByCodeNumbers; 4] = [
         ("retries", "Sends answered retry", |c| &c.retries),
         ("rejects", "Sends rejected by the gateway", |c| &c.rejects),

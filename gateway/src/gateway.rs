@@ -30,14 +30,16 @@ use crate::{
     config::{GatewayConfig, InvalidConfig},
     downstream::tail::Follower,
     mail::Mail,
+    opening::Opening,
     presence::Presence,
     protocol::inbound::FrameLimits,
+    revoke::{self, follow::Loading},
     shard::{Shard, Shared},
-    side::{Clients, Side, calls},
+    side::{Clients, Side},
 };
 
 /// Name of the gateway's condition in the readiness report.
-const CONDITION: &str = "gateway";
+pub(crate) const CONDITION: &str = "gateway";
 
 /// What a gateway works with.
 pub struct GatewayDeps {
@@ -65,7 +67,7 @@ pub enum GatewayError {
     /// A setting can't be used.
     #[error("gateway configuration: {0}")]
     Config(#[from] InvalidConfig),
-    /// The queue has no such partition.
+    /// The queue has no such topic or partition.
     #[error("downstream: {0}")]
     Queue(#[from] QueueError),
     /// The connections' engine can't start.
@@ -113,6 +115,7 @@ impl Gateway {
         deps.readiness.not_ready(CONDITION, "starting");
         // From its end, before anyone can learn that a client is connected here.
         let tail = deps.queue.tail(topics::DOWNSTREAM, deps.slot)?;
+        let events = revoke::follow::tails(&deps.queue)?;
         let instance: Arc<str> = deps.instance_id.into();
         let clients = Clients::new(&deps.logic);
         let (side, lanes) = Side::new(&config.side);
@@ -147,16 +150,31 @@ impl Gateway {
             mailboxes.clone(),
             shared.config.stats_interval_ms,
         );
+        let (loading, revocations) = watch::channel(Loading::Waits(None));
+        let revoking = revoke::follow::Follower {
+            tails: events,
+            clients: clients.clone(),
+            mailboxes: mailboxes.clone(),
+            config: shared.config.auth.clone(),
+            counters: Arc::clone(&counters),
+            loading,
+        };
         let (opened, open) = watch::channel(false);
-        let learning = learn_epoch(
+        let opening = Opening {
             opened,
             clients,
-            mailboxes.clone(),
-            deps.readiness.clone(),
-            shared.config.presence.clone(),
-        );
-        let tasks =
-            vec![deps.runtime.spawn(reporting), deps.runtime.spawn(publishing), deps.runtime.spawn(learning)];
+            mailboxes: mailboxes.clone(),
+            readiness: deps.readiness.clone(),
+            pace: shared.config.presence.clone(),
+            revocations,
+        };
+        let spawn = &deps.runtime;
+        let tasks = vec![
+            spawn.spawn(reporting),
+            spawn.spawn(publishing),
+            spawn.spawn(revoking.run()),
+            spawn.spawn(opening.run()),
+        ];
         let stop_tail = Arc::new(Notify::new());
         let follower = Follower {
             tail,
@@ -185,7 +203,7 @@ impl Gateway {
         self.engine.local_addr()
     }
 
-    /// Waits until logic has answered for the first time, from when on WebSockets are taken.
+    /// Waits until the store's epoch and all revocations are known, from when on WebSockets are taken.
     pub async fn ready(&self) {
         // The sender ends without a word only when the gateway does.
         let _ = self.open.clone().wait_for(|open| *open).await;
@@ -234,7 +252,7 @@ impl Gateway {
 }
 
 /// Posts a mail to every shard and waits for their answers. A shard that has ended has nothing to say.
-async fn ask_all(mailboxes: &Mailboxes<Mail>, mail: impl Fn(oneshot::Sender<()>) -> Mail) {
+pub(crate) async fn ask_all(mailboxes: &Mailboxes<Mail>, mail: impl Fn(oneshot::Sender<()>) -> Mail) {
     let ask = |shard| {
         let (done, answer) = oneshot::channel();
         mailboxes.shard(shard).post_reserved(mail(done));
@@ -272,35 +290,6 @@ fn frame_limits(config: &GatewayConfig) -> FrameLimits {
 fn shards(configured: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     if configured > 0 { configured } else { cores.saturating_sub(1).max(1) }
-}
-
-/// Asks logic for the store's epoch until it answers: then connections can be taken.
-async fn learn_epoch(
-    opened: watch::Sender<bool>,
-    clients: Clients,
-    mailboxes: Mailboxes<Mail>,
-    readiness: Readiness,
-    pace: crate::config::PresenceConfig,
-) {
-    let mut pause_ms = pace.retry_min_ms;
-    loop {
-        match Box::pin(calls::epoch(clients.clone())).await {
-            Ok(epoch) => {
-                // In two steps: a connection is taken by one shard and greeted by another.
-                ask_all(&mailboxes, |noted| Mail::Epoch(epoch, noted)).await;
-                ask_all(&mailboxes, Mail::Open).await;
-                readiness.ready(CONDITION);
-                opened.send_replace(true);
-                return;
-            }
-            Err(error) => {
-                readiness.not_ready(CONDITION, format!("logic does not answer: {error}"));
-                tracing::warn!(%error, pause_ms, "logic does not tell the store's epoch yet");
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-        pause_ms = (pause_ms * 2).min(pace.retry_max_ms);
-    }
 }
 
 fn follow(follower: Follower, runtime: Handle) -> Result<thread::JoinHandle<()>, GatewayError> {

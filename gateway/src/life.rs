@@ -7,6 +7,7 @@ use crate::{
     mail::Mail,
     presence::Report,
     protocol::outbound::{self, Hello},
+    revoke::kick::CLOSE_TOKEN,
     routes::Lane,
     session::Session,
     shard::{Closed, Farewell, Shard},
@@ -19,7 +20,7 @@ const LOOKS_A_TURN: usize = 512;
 const RECHECK_AGAIN_MS: u64 = 1_000;
 
 const TOKEN_EXPIRED: Farewell =
-    Farewell { code: 4401, reason: "the access token has expired", counter: Closed::TokenExpired };
+    Farewell { code: CLOSE_TOKEN, reason: "the access token has expired", counter: Closed::TokenExpired };
 const PRESENCE_FULL: Farewell =
     Farewell { code: 1013, reason: "too many connects now, try again", counter: Closed::PresenceFull };
 const SESSION_REFUSED: Farewell =
@@ -29,6 +30,9 @@ impl Shard {
     /// Says hello and reports the session. The client may have sent `heads` already.
     pub(crate) fn open(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId) {
         self.counters.opened += 1;
+        if !self.may_stay(cx, conn) {
+            return;
+        }
         let now_ms = cx.now_ms();
         let refresh_ms = now_ms + self.random.jittered(self.shared.config.presence.refresh_ms);
         let (unix_ms, shard) = (cx.unix_ms(), cx.shard());

@@ -1,10 +1,15 @@
 //! What other threads post to a shard.
 
+use std::sync::Arc;
+
 use gochat_core::{ConnId, RequestId, Response};
 use gochat_proto::common::v1::Head;
 use tokio::sync::oneshot;
 
-use crate::{admin::Counters, downstream::split::Item, side::calls::Answer, upstream::pending::Ticket};
+use crate::{
+    admin::Counters, downstream::split::Item, revoke::set::Revocation, side::calls::Answer,
+    upstream::pending::Ticket,
+};
 
 pub(crate) enum Mail {
     /// The queue has a message, or has refused it.
@@ -23,7 +28,9 @@ pub(crate) enum Mail {
     Downstream(Vec<Item>),
     /// The store's epoch is known; answered when noted.
     Epoch(u64, oneshot::Sender<()>),
-    /// Every shard knows the epoch: connections may be taken.
+    /// Tokens that ended before their time; answered when the shard knows them.
+    Revoked(Arc<[Revocation]>, oneshot::Sender<()>),
+    /// Every shard knows the epoch and all revocations: connections may be taken.
     Open(oneshot::Sender<()>),
     /// The gateway wants to know what was counted.
     Sample(oneshot::Sender<Counters>),

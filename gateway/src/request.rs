@@ -57,6 +57,8 @@ impl Shard {
             }
             Handler::User(handler) => {
                 let caller = auth::bearer(request, &shared.keys, now_unix_s)?;
+                self.check_open()?;
+                self.check_token(&caller)?;
                 let work = handler(&call, &caller)?;
                 self.hand_over(cx, route.lane, work, id, request_id)
             }
@@ -88,15 +90,22 @@ impl Shard {
     fn upgrade(&mut self, request: &Request<'_>, now_unix_s: u64) -> Result<Upgrade<Session>, Error> {
         let shared = &self.shared;
         let asked = auth::upgrade(request, &shared.upgrade_rules, &shared.keys, now_unix_s)?;
-        if self.draining || !self.open {
-            let message = "the server can't take connections now: try again in a moment";
-            let error = Error::new(Code::Unavailable, message);
-            return Err(error.retry_after_ms(shared.config.side.retry_after_ms));
+        if self.draining {
+            return Err(self.not_now());
         }
-        let (claims, grace_ms) = (asked.claims, shared.config.auth.token_grace_ms);
-        let ends_unix_ms = claims.exp.saturating_mul(1000).saturating_add(grace_ms);
-        let ends_unix_ms = i64::try_from(ends_unix_ms).unwrap_or(i64::MAX);
-        let session = Session::new(claims.sub, &claims.device, ends_unix_ms);
+        self.check_open()?;
+        let claims = asked.claims;
+        self.check_token(&claims)?;
+        let session = Session::new(&claims, shared.config.auth.token_grace_ms);
         Ok(Upgrade { key: claims.sub, session, protocol: asked.protocol })
+    }
+    /// Until the revocations are known, no token is good.
+    fn check_open(&self) -> Result<(), Error> {
+        if self.open { Ok(()) } else { Err(self.not_now()) }
+    }
+
+    fn not_now(&self) -> Error {
+        let message = "the server starts or ends: try again in a moment";
+        Error::new(Code::Unavailable, message).retry_after_ms(self.shared.config.side.retry_after_ms)
     }
 }

@@ -1,6 +1,7 @@
 //! What the gateway keeps for one connection. It travels with the socket from the shard that accepted it to the
 //! user's home shard.
 
+use gochat_infra::token::Claims;
 use gochat_proto::common::v1::Head;
 
 use crate::upstream::admit::{Refusals, Turn};
@@ -10,6 +11,8 @@ use crate::upstream::admit::{Refusals, Turn};
 pub(crate) struct Session {
     pub(crate) user_id: u64,
     pub(crate) device_id: Box<str>,
+    /// When its token was issued; Unix milliseconds.
+    pub(crate) issued_ms: u64,
     /// When the socket must close unless the client has reconnected with a new token; Unix milliseconds.
     pub(crate) ends_unix_ms: i64,
     /// When this connection's entry in the shard's agenda is due; 0: it has none.
@@ -39,11 +42,12 @@ pub(crate) struct HeadsRequest {
 }
 
 impl Session {
-    pub(crate) fn new(user_id: u64, device_id: &str, ends_unix_ms: i64) -> Self {
+    pub(crate) fn new(claims: &Claims, grace_ms: u64) -> Self {
         Session {
-            user_id,
-            device_id: device_id.into(),
-            ends_unix_ms,
+            user_id: claims.sub,
+            device_id: claims.device.as_str().into(),
+            issued_ms: claims.iat_ms,
+            ends_unix_ms: end_of(claims, grace_ms),
             due_ms: 0,
             refresh_ms: 0,
             bound_ms: None,
@@ -69,4 +73,10 @@ impl Session {
             }
         }
     }
+}
+
+/// When a socket with this token must close.
+fn end_of(claims: &Claims, grace_ms: u64) -> i64 {
+    let unix_ms = claims.exp.saturating_mul(1000).saturating_add(grace_ms);
+    i64::try_from(unix_ms).unwrap_or(i64::MAX)
 }

@@ -18,6 +18,7 @@ use crate::{
     protocol::{inbound::FrameLimits, outbound},
     random::Random,
     recheck::Rechecks,
+    revoke::set::Revocations,
     session::Session,
     side::Side,
     upstream::pending::Pending,
@@ -51,11 +52,12 @@ pub(crate) struct Shard {
     pub(crate) pending: Pending,
     pub(crate) agenda: Agenda,
     pub(crate) rechecks: Rechecks,
+    pub(crate) revocations: Revocations,
     pub(crate) counters: Counters,
     pub(crate) random: Random,
     /// The store's, once known.
     pub(crate) epoch: Option<u64>,
-    /// Connections may be taken: a home shard elsewhere knows the epoch too.
+    /// Connections may be taken: every shard knows the epoch and all revocations.
     pub(crate) open: bool,
     /// Requests so far, for their ids.
     pub(crate) requests: u64,
@@ -73,6 +75,7 @@ impl Shard {
         Shard {
             pending: Pending::new(config.upstream.in_flight_per_shard_max),
             rechecks: Rechecks::new(config.requests.rechecks_per_shard_max),
+            revocations: Revocations::new(config.auth.revocations_max),
             agenda: Agenda::default(),
             counters: Counters::default(),
             random: Random::seeded(),
@@ -149,6 +152,11 @@ pub(crate) struct Farewell {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Closed {
     TokenExpired,
+    TokenTooOld,
+    KickedLogout,
+    KickedBanned,
+    KickedPasswordChanged,
+    KickedTokenReused,
     Malformed,
     PresenceFull,
     SessionRefused,
@@ -156,8 +164,18 @@ pub(crate) enum Closed {
 }
 
 impl Closed {
-    pub(crate) const NAMES: [&'static str; 5] =
-        ["token_expired", "malformed", "presence_full", "session_refused", "refusals_full"];
+    pub(crate) const NAMES: [&'static str; 10] = [
+        "token_expired",
+        "token_too_old",
+        "kicked_logout",
+        "kicked_banned",
+        "kicked_password_changed",
+        "kicked_token_reused",
+        "malformed",
+        "presence_full",
+        "session_refused",
+        "refusals_full",
+    ];
 }
 
 impl App for Shard {
@@ -206,12 +224,17 @@ impl App for Shard {
                 self.epoch = self.epoch.max(Some(epoch));
                 let _ = noted.send(());
             }
+            Mail::Revoked(revocations, taken) => {
+                self.revoked(cx, &revocations);
+                let _ = taken.send(());
+            }
             Mail::Open(done) => {
                 self.open = true;
                 let _ = done.send(());
             }
             Mail::Sample(to) => {
                 self.counters.pending = self.pending.len() as u64;
+                self.counters.revocations = self.revocations.len() as u64;
                 let _ = to.send(self.counters.clone());
             }
             Mail::Drain(done) => self.drain(done),

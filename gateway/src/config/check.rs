@@ -21,10 +21,14 @@ impl GatewayConfig {
     /// The first wrong key, and what it must be.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         const DAY_MS: u64 = 24 * 3_600_000;
-        let (up, req, side) = (&self.upstream, &self.requests, &self.side);
+        let (auth, up, req, side) = (&self.auth, &self.upstream, &self.requests, &self.side);
         let (alive, down, end) = (&self.presence, &self.downstream, &self.drain);
         let bounds: &[(&str, u64, u64, u64)] = &[
-            ("auth.token_grace_ms", self.auth.token_grace_ms, 0, DAY_MS),
+            ("auth.token_grace_ms", auth.token_grace_ms, 0, DAY_MS),
+            ("auth.revocations_max", auth.revocations_max as u64, 1, 1 << 24),
+            ("auth.revocations_poll_ms", auth.revocations_poll_ms, 10, DAY_MS),
+            ("auth.revocations_retry_ms", auth.revocations_retry_ms, 1, DAY_MS),
+            ("auth.revocations_page_max", auth.revocations_page_max.into(), 1, 10_000),
             ("upstream.content_max_bytes", up.content_max_bytes as u64, 1, 1 << 20),
             ("upstream.in_flight_per_connection_max", up.in_flight_per_connection_max.into(), 1, 1 << 20),
             ("upstream.in_flight_per_shard_max", up.in_flight_per_shard_max as u64, 1, 1 << 24),

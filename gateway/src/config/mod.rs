@@ -57,6 +57,16 @@ pub struct AuthConfig {
     pub allowed_origins: Vec<String>,
     /// How long a connection outlives its access token. Default 60,000 ms; then it is closed with 4401.
     pub token_grace_ms: u64,
+    /// Revocations that each shard remembers. Default 100,000. When full, the earliest-issued become a floor: all
+    /// tokens issued until then are refused until they are refreshed.
+    pub revocations_max: usize,
+    /// How often logic is asked for revocations whose event was lost. Default 10,000 ms.
+    pub revocations_poll_ms: u64,
+    /// Pause after such a question failed. Default 500 ms. Until the first has been answered the gateway is not
+    /// ready.
+    pub revocations_retry_ms: u64,
+    /// Revocations in one answer. Default 1,000.
+    pub revocations_page_max: u32,
 }
 
 /// Bounds of messages on their way in.
@@ -206,7 +216,15 @@ impl Default for GatewayConfig {
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        AuthConfig { allow_query_token: false, allowed_origins: Vec::new(), token_grace_ms: 60_000 }
+        AuthConfig {
+            allow_query_token: false,
+            allowed_origins: Vec::new(),
+            token_grace_ms: 60_000,
+            revocations_max: 100_000,
+            revocations_poll_ms: 10_000,
+            revocations_retry_ms: 500,
+            revocations_page_max: 1_000,
+        }
     }
 }
 

@@ -208,6 +208,14 @@ pub(crate) fn resync(delay_ms: u64, now_ms: i64) -> Vec<u8> {
     render("resync", None, now_ms, |data| data.u64("delayMs", delay_ms))
 }
 
+/// Why this device is put out; the close follows.
+pub(crate) fn kicked(reason: &'static str, message: &str, now_ms: i64) -> Vec<u8> {
+    render("kicked", None, now_ms, |data| {
+        data.str("reason", reason);
+        data.str("message", message);
+    })
+}
+
 pub(crate) fn pong(id: Option<&str>, now_ms: i64) -> Vec<u8> {
     render("pong", id, now_ms, |_| {})
 }

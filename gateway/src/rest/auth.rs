@@ -19,7 +19,7 @@ pub(crate) fn register(call: &Call<'_>) -> Result<Work, Error> {
     };
     body.finish()?;
     work(move |mut clients| async move {
-        let made = clients.auth.register(request).await?.into_inner();
+        let made = Box::pin(clients.auth.register(request)).await?.into_inner();
         Ok(Answer::json(201, |body| body.id("userId", made.user_id)))
     })
 }
@@ -36,7 +36,7 @@ pub(crate) fn login(call: &Call<'_>) -> Result<Work, Error> {
     };
     body.finish()?;
     work(move |mut clients| async move {
-        let tokens = clients.auth.login(request).await?.into_inner();
+        let tokens = Box::pin(clients.auth.login(request)).await?.into_inner();
         Ok(logged_in(&tokens))
     })
 }

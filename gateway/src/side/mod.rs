@@ -12,7 +12,8 @@ use gochat_infra::{
 };
 use gochat_proto::logic::v1::{
     auth_service_client::AuthServiceClient, conversation_service_client::ConversationServiceClient,
-    session_service_client::SessionServiceClient, user_service_client::UserServiceClient,
+    revocation_service_client::RevocationServiceClient, session_service_client::SessionServiceClient,
+    user_service_client::UserServiceClient,
 };
 use tokio::{
     runtime::Handle,
@@ -28,6 +29,7 @@ pub(crate) struct Clients {
     pub(crate) users: UserServiceClient<rpc::Client>,
     pub(crate) conversations: ConversationServiceClient<rpc::Client>,
     pub(crate) sessions: SessionServiceClient<rpc::Client>,
+    pub(crate) revocations: RevocationServiceClient<rpc::Client>,
 }
 
 impl Clients {
@@ -37,6 +39,7 @@ impl Clients {
             users: UserServiceClient::new(logic.clone()),
             conversations: ConversationServiceClient::new(logic.clone()),
             sessions: SessionServiceClient::new(logic.clone()),
+            revocations: RevocationServiceClient::new(logic.clone()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod drain;
 mod harness;
 mod page;
 mod rest;
+mod revoke;
 mod send;
 mod sessions;
 mod sync;

@@ -14,11 +14,13 @@ use gochat_proto::{
         self as wire,
         auth_service_server::{AuthService, AuthServiceServer},
         conversation_service_server::{ConversationService, ConversationServiceServer},
+        revocation_service_server::{RevocationService, RevocationServiceServer},
         session_service_server::{SessionService, SessionServiceServer},
         user_service_server::{UserService, UserServiceServer},
     },
     repo::v1::{
-        ConversationSummary, ConversationType, GroupMember, GroupRole, SessionChange, session_change::Kind,
+        ConversationSummary, ConversationType, GroupMember, GroupRole, ListRevocationsRequest,
+        ListRevocationsResponse, Revocation, SessionChange, session_change::Kind,
     },
 };
 use tokio::sync::Notify;
@@ -38,6 +40,7 @@ struct State {
     sessions: Vec<SessionChange>,
     heads: HashMap<String, u64>,
     messages: Vec<Message>,
+    revocations: Vec<Revocation>,
     fail: HashMap<&'static str, Error>,
     held: bool,
 }
@@ -50,6 +53,7 @@ pub fn routes(fake: &Arc<Fake>) -> Routes {
         .add_service(UserServiceServer::from_arc(Arc::clone(fake)))
         .add_service(ConversationServiceServer::from_arc(Arc::clone(fake)))
         .add_service(SessionServiceServer::from_arc(Arc::clone(fake)))
+        .add_service(RevocationServiceServer::from_arc(Arc::clone(fake)))
 }
 
 impl Fake {
@@ -84,6 +88,18 @@ impl Fake {
         let mut state = self.state();
         state.heads.insert(message.conversation_id.clone(), message.seq_id);
         state.messages.push(message);
+    }
+
+    /// Keeps a revocation, under the next id.
+    pub fn revoke(&self, revocation: Revocation) {
+        let mut state = self.state();
+        let revocation_id = state.revocations.len() as u64 + 1;
+        state.revocations.push(Revocation { revocation_id, ..revocation });
+    }
+
+    /// How often a call was made.
+    pub fn calls(&self, call: &str) -> usize {
+        self.state().asked.iter().filter(|asked| asked.starts_with(call)).count()
     }
 
     /// The last request of a call, as its Debug text.
@@ -340,5 +356,26 @@ impl SessionService for Fake {
         self.state().sessions.extend(r.into_inner().changes);
         self.changed.notify_all();
         ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl RevocationService for Fake {
+    async fn list_revocations(
+        &self,
+        r: Request<ListRevocationsRequest>,
+    ) -> Result<Response<ListRevocationsResponse>, Status> {
+        self.note("list_revocations", r.get_ref())?;
+        let asked = r.get_ref();
+        let state = self.state();
+        let mut found: Vec<Revocation> = state
+            .revocations
+            .iter()
+            .filter(|row| row.revocation_id > asked.after_revocation_id && row.expires_at_ms > asked.now_ms)
+            .cloned()
+            .collect();
+        let has_more = found.len() > asked.limit as usize;
+        found.truncate(asked.limit as usize);
+        ok(ListRevocationsResponse { revocations: found, has_more })
     }
 }

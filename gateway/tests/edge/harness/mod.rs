@@ -7,7 +7,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use gochat_infra::{
 };
 use gochat_proto::{
     common::v1::{Message, MessageType},
-    queue::v1::{Delivery, Downstream, downstream::Body},
+    queue::v1::{Delivery, Downstream, UserEvent, downstream::Body},
     topics,
 };
 use prost::Message as _;
@@ -64,6 +64,15 @@ impl Gate {
         change: impl FnOnce(&mut GatewayConfig),
         change_queue: impl FnOnce(&mut EmbeddedConfig),
     ) -> Gate {
+        Gate::start_with(change, change_queue, Arc::default()).ready()
+    }
+
+    /// A gateway that has been started and may not take connections yet.
+    pub fn start_with(
+        change: impl FnOnce(&mut GatewayConfig),
+        change_queue: impl FnOnce(&mut EmbeddedConfig),
+        fake: Arc<Fake>,
+    ) -> Gate {
         let dir = tempfile::tempdir().expect("a folder");
         let keys = TokenKeys::load_or_create(&dir.path().join("keys.json")).expect("keys");
         let mut queue = EmbeddedConfig {
@@ -71,6 +80,7 @@ impl Gate {
             topics: vec![
                 TopicConfig::durable(topics::UPSTREAM, 4),
                 TopicConfig::memory(topics::DOWNSTREAM, 16),
+                TopicConfig::memory(topics::EVENTS_USER, 1),
             ],
             ..EmbeddedConfig::default()
         };
@@ -81,7 +91,6 @@ impl Gate {
             .enable_all()
             .build()
             .expect("a runtime");
-        let fake = Arc::new(Fake::default());
         let mut config =
             GatewayConfig { listen: ([127, 0, 0, 1], 0).into(), shards: 2, ..GatewayConfig::default() };
         config.edge.pin_threads = false;
@@ -101,8 +110,15 @@ impl Gate {
         };
         let gateway = Gateway::start(config, deps).expect("a gateway");
         let addr = gateway.addr();
-        runtime.block_on(async { tokio::time::timeout(PATIENCE, gateway.ready()).await }).expect("ready");
         Gate { fake, queue, keys, metrics, readiness, addr, gateway: Some(gateway), runtime, _dir: dir }
+    }
+
+    /// Waits until connections are taken.
+    pub fn ready(self) -> Gate {
+        let gateway = self.gateway.as_ref().expect("not drained");
+        let ready = async { tokio::time::timeout(PATIENCE, gateway.ready()).await };
+        self.runtime.block_on(ready).expect("ready");
+        self
     }
 
     pub fn drain(&mut self) -> DrainReport {
@@ -114,8 +130,13 @@ impl Gate {
         self.token_until(user, device, now_s() + 900)
     }
 
+    /// A token that was issued then; Unix milliseconds.
+    pub fn token_of(&self, user: u64, device: &str, iat_ms: u64) -> String {
+        self.keys.sign(&Claims { sub: user, device: device.into(), iat_ms, exp: now_s() + 900 })
+    }
+
     pub fn token_until(&self, user: u64, device: &str, exp: u64) -> String {
-        self.keys.sign(&Claims { sub: user, device: device.into(), iat_ms: now_s() * 1000, exp })
+        self.keys.sign(&Claims { sub: user, device: device.into(), iat_ms: now_ms(), exp })
     }
 
     /// A connection that has said hello.
@@ -190,6 +211,17 @@ impl Gate {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
         Answer::read(&bytes)
+    }
+
+    /// Tells all gateways of something that happened to a user.
+    pub fn event(&self, event: &UserEvent) {
+        let record = Outgoing {
+            topic: topics::EVENTS_USER,
+            target: Target::ByKey,
+            key: event.user_id.to_string().into(),
+            value: event.encode_to_vec().into(),
+        };
+        self.queue.producer().send(record, |_| ()).expect("the queue takes it");
     }
 
     /// Sends something down to this gateway.
@@ -338,6 +370,20 @@ impl Answer {
 
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+pub fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
+        .expect("a time")
+}
+
+/// Looks again and again until it is true.
+pub fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 pub fn message(conversation: &str, sender: u64, seq: u64) -> Message {
