@@ -23,11 +23,14 @@ use prometheus_client::{
 use tokio::sync::oneshot;
 
 use crate::{
+    histogram::Histogram,
     mail::Mail,
+    rates::Whose,
     shard::{Closed, Shard},
+    upstream::ack::Refusal,
 };
 
-/// One shard's numbers. Only `pending` and `revocations` are gauges.
+/// One shard's numbers. Gauges are `pending`, `unfinished`, `unfinished_age_ms` and `revocations`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counters {
     pub(crate) opened: u64,
@@ -35,20 +38,29 @@ pub(crate) struct Counters {
     pub(crate) frames: u64,
     pub(crate) sends: u64,
     pub(crate) pending: u64,
+    pub(crate) unfinished: u64,
+    pub(crate) unfinished_age_ms: u64,
     pub(crate) acks_accepted: u64,
     pub(crate) acks_final: u64,
     pub(crate) acks_stale: u64,
     pub(crate) delivered: u64,
+    pub(crate) left_out: u64,
+    pub(crate) gaps: u64,
+    pub(crate) gaps_overflown: u64,
     pub(crate) resyncs: u64,
     pub(crate) presence_dropped: u64,
     pub(crate) revocations: u64,
     pub(crate) revocations_folded: u64,
     pub(crate) answers_5xx: u64,
-    pub(crate) retries: ByCode,
+    pub(crate) accept_latency: Histogram,
+    pub(crate) store_latency: Histogram,
+    pub(crate) delivery_latency: Histogram,
+    pub(crate) retries: ByReason<{ Refusal::NAMES.len() }>,
+    pub(crate) too_fast: ByReason<{ Whose::NAMES.len() }>,
     pub(crate) rejects: ByCode,
     pub(crate) frame_errors: ByCode,
     pub(crate) request_errors: ByCode,
-    pub(crate) closes: ByFarewell,
+    pub(crate) closes: ByReason<{ Closed::NAMES.len() }>,
 }
 
 /// A number for each code of the error table.
@@ -63,13 +75,19 @@ impl ByCode {
     }
 }
 
-/// A number for each reason of the gateway to close a connection.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ByFarewell([u64; Closed::NAMES.len()]);
+/// A number for each reason of a closed set, by its place in the list of their names.
+#[derive(Debug, Clone)]
+pub(crate) struct ByReason<const N: usize>([u64; N]);
 
-impl ByFarewell {
-    pub(crate) fn count(&mut self, why: Closed) {
-        self.0[why as usize] += 1;
+impl<const N: usize> Default for ByReason<N> {
+    fn default() -> Self {
+        ByReason([0; N])
+    }
+}
+
+impl<const N: usize> ByReason<N> {
+    pub(crate) fn count(&mut self, reason: usize) {
+        self.0[reason] += 1;
     }
 }
 
@@ -193,7 +211,7 @@ type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
 
 fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
-    let counters: [Number<Counters>; 12] = [
+    let counters: [Number<Counters>; 15] = [
         ("connections_opened", "Connections that came home", |c| c.opened),
         ("connections_closed", "Connections that ended", |c| c.closed),
         ("frames", "Frames received", |c| c.frames),
@@ -202,6 +220,11 @@ fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result 
         ("acks_final", "Sends answered stored or rejected by the pipeline", |c| c.acks_final),
         ("acks_stale", "Final answers whose sender had gone", |c| c.acks_stale),
         ("delivered", "Frames queued for receivers", |c| c.delivered),
+        ("left_out", "Messages not queued for a slow reader, who is told of the gap", |c| c.left_out),
+        ("gaps", "Gap frames sent", |c| c.gaps),
+        ("gaps_overflown", "Slow readers sent resync, since they had more gaps than are kept", |c| {
+            c.gaps_overflown
+        }),
         ("resyncs", "Resync frames sent", |c| c.resyncs),
         ("presence_dropped", "Session reports dropped", |c| c.presence_dropped),
         ("revocations_folded", "Revocations that became a floor for want of room", |c| c.revocations_folded),
@@ -211,11 +234,21 @@ fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result 
         counter(encoder, name, help, shards.iter().map(number).sum())?;
     }
     gauge(encoder, "sends_pending", "Sends not confirmed yet", shards.iter().map(|c| c.pending).sum())?;
+    let help = "Sends that the pipeline has not answered for";
+    gauge(encoder, "sends_unfinished", help, shards.iter().map(|c| c.unfinished).sum())?;
+    let help = "Age in milliseconds of the oldest of them that no later one has overtaken";
+    let age_ms = shards.iter().map(|c| c.unfinished_age_ms).max().unwrap_or(0);
+    gauge(encoder, "sends_unfinished_age_ms", help, age_ms)?;
+    let help = "From a send to its accepted, in seconds";
+    Histogram::sum(shards.iter().map(|c| &c.accept_latency)).encode(encoder, "accept_seconds", help)?;
+    let help = "From a send to its stored, in seconds";
+    Histogram::sum(shards.iter().map(|c| &c.store_latency)).encode(encoder, "store_seconds", help)?;
+    let help = "From a message's createdAt to a receiver's queue, in seconds";
+    Histogram::sum(shards.iter().map(|c| &c.delivery_latency)).encode(encoder, "delivery_seconds", help)?;
     // Every shard has its own copy.
     let known = shards.iter().map(|c| c.revocations).max().unwrap_or(0);
     gauge(encoder, "revocations", "Revocations known", known)?;
-    let by_code: [ByCodeNumbers; 4] = [
-        ("retries", "Sends answered retry", |c| &c.retries),
+    let by_code: [ByCodeNumbers; 3] = [
         ("rejects", "Sends rejected by the gateway", |c| &c.rejects),
         ("frame_errors", "Frames answered with an error", |c| &c.frame_errors),
         ("request_errors", "Requests refused by the gateway", |c| &c.request_errors),
@@ -226,9 +259,24 @@ fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result 
         });
         family(encoder, name, help, "code", sums.filter(|(_, sum)| *sum > 0))?;
     }
-    let reasons = Closed::NAMES.iter().enumerate();
-    let sums = reasons.map(|(at, name)| (*name, shards.iter().map(|c| c.closes.0[at]).sum::<u64>()));
-    family(encoder, "closes", "Connections closed by the gateway", "reason", sums)
+    let help = "Sends answered retry";
+    by_reason(encoder, "retries", help, &Refusal::NAMES, shards, |c| &c.retries.0)?;
+    let help = "Frames other than sends refused for their rate";
+    by_reason(encoder, "too_fast", help, &Whose::NAMES, shards, |c| &c.too_fast.0)?;
+    let help = "Connections closed by the gateway";
+    by_reason(encoder, "closes", help, &Closed::NAMES, shards, |c| &c.closes.0)
+}
+
+fn by_reason<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    names: &[&'static str; N],
+    shards: &[Counters],
+    of: impl Fn(&Counters) -> &[u64; N],
+) -> fmt::Result {
+    let sum = |at: usize| shards.iter().map(|counters| of(counters)[at]).sum::<u64>();
+    family(encoder, name, help, "reason", names.iter().enumerate().map(|(at, name)| (*name, sum(at))))
 }
 
 fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {

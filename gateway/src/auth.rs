@@ -54,7 +54,8 @@ pub(crate) fn upgrade(
     Ok(Upgrading { claims, protocol: offered.version_named.then(|| SUBPROTOCOL.to_owned()) })
 }
 
-fn verify(token: &str, keys: &TokenKeys, now_unix_s: u64) -> Result<Claims, Error> {
+/// A token's claims, if we signed it and it has not expired.
+pub(crate) fn verify(token: &str, keys: &TokenKeys, now_unix_s: u64) -> Result<Claims, Error> {
     keys.verify(token, now_unix_s).map_err(|error| {
         let message = match error {
             TokenError::Expired => "the access token has expired: refresh it",

@@ -4,12 +4,14 @@ use gochat_core::{ConnId, Cx};
 use gochat_infra::errors::{Code, Error};
 
 use crate::{
+    auth,
     mail::Mail,
     protocol::{
         envelope,
         inbound::{self, Inbound},
         outbound,
     },
+    rates::Kind,
     routes::Lane,
     session::HeadsRequest,
     shard::{Closed, Farewell, Shard},
@@ -29,33 +31,80 @@ impl Shard {
         if let Some(session) = cx.session(conn) {
             session.malformed_in_a_row = 0;
         }
-        match inbound::parse(&envelope, &self.shared.frame_limits) {
-            Ok(Inbound::Send(message)) => self.send_message(cx, conn, envelope.id, &message),
-            Ok(Inbound::Ping) => {
-                let pong = outbound::pong(envelope.id, cx.unix_ms());
+        let id = envelope.id;
+        let inbound = match inbound::parse(&envelope, &self.shared.frame_limits) {
+            Ok(Inbound::Send(message)) => return self.send_message(cx, conn, id, &message),
+            other => other,
+        };
+        if let Err(too_fast) = self.take_rate(cx, conn, Kind::Request) {
+            return self.too_fast(cx, conn, id, &too_fast);
+        }
+        match inbound {
+            Ok(inbound) => self.request_frame(cx, conn, id, inbound),
+            Err(error) => self.queue_error(cx, conn, id, &error),
+        }
+    }
+
+    fn request_frame(
+        &mut self,
+        cx: &mut Cx<'_, Shard>,
+        conn: ConnId,
+        id: Option<&str>,
+        inbound: Inbound<'_>,
+    ) {
+        match inbound {
+            Inbound::Send(message) => self.send_message(cx, conn, id, &message),
+            Inbound::Ping => {
+                let pong = outbound::pong(id, cx.unix_ms());
                 let _ = self.queue(cx, conn, &pong);
             }
-            Ok(Inbound::Pong) => {}
-            Ok(Inbound::Heads(heads)) => {
-                let id = envelope.id.map(Into::into);
+            Inbound::Pong => {}
+            Inbound::Heads(heads) => {
+                let id = id.map(Into::into);
                 self.heads(cx, conn, HeadsRequest { id, known: heads.known, page_limit: heads.page_limit });
             }
-            Ok(Inbound::Sync(wanted)) => {
+            Inbound::Sync(wanted) => {
                 let limits = self.shared.config.requests.clone();
-                self.ask(cx, conn, envelope.id, |clients, user_id, id| {
+                self.ask(cx, conn, id, |clients, user_id, id| {
                     calls::sync(clients, user_id, id, wanted, limits)
                 });
             }
-            Ok(Inbound::MarkRead(mark)) => {
-                self.ask(cx, conn, envelope.id, |clients, user_id, id| {
-                    calls::mark_read(clients, user_id, id, mark)
-                });
+            Inbound::MarkRead(mark) => {
+                self.ask(cx, conn, id, |clients, user_id, id| calls::mark_read(clients, user_id, id, mark));
             }
-            Err(error) => self.queue_error(cx, conn, envelope.id, &error),
+            Inbound::Auth(auth) => self.renew(cx, conn, id, &auth.token),
+        }
+    }
+
+    /// A newer token moves the end of the socket. A bad one changes nothing: the socket lives as long as its old one.
+    fn renew(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, id: Option<&str>, token: &str) {
+        let now_ms = cx.unix_ms();
+        let now_s = u64::try_from(now_ms / 1000).unwrap_or(0);
+        let claims = auth::verify(token, &self.shared.keys, now_s);
+        let claims = claims.and_then(|claims| self.check_token(&claims).map(|()| claims));
+        let Some(session) = cx.session(conn) else { return };
+        let renewed = claims.and_then(|claims| {
+            if claims.sub != session.user_id || *claims.device != *session.device_id {
+                let message = "this token is of another user or device: connect anew with it";
+                return Err(Error::new(Code::Unauthenticated, message));
+            }
+            session.renew(&claims);
+            Ok(session.expires_ms)
+        });
+        match renewed {
+            Ok(expires_ms) => {
+                let frame = outbound::auth(id, expires_ms, now_ms);
+                let _ = self.queue(cx, conn, &frame);
+                self.schedule(cx, conn);
+            }
+            Err(error) => self.queue_error(cx, conn, id, &error),
         }
     }
 
     fn malformed(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, why: &str) {
+        if let Err(too_fast) = self.take_rate(cx, conn, Kind::Request) {
+            return self.too_fast(cx, conn, None, &too_fast);
+        }
         self.queue_error(cx, conn, None, &Error::new(Code::InvalidInput, format!("not a frame: {why}")));
         let max = self.shared.config.requests.malformed_in_a_row_max;
         if let Some(session) = cx.session(conn) {

@@ -17,12 +17,14 @@ mod config;
 mod downstream;
 mod frames;
 mod gateway;
+mod histogram;
 mod life;
 mod mail;
 mod opening;
 mod presence;
 mod protocol;
 mod random;
+mod rates;
 mod recheck;
 mod request;
 mod rest;
@@ -36,7 +38,7 @@ mod upstream;
 mod web;
 
 pub use config::{
-    AuthConfig, DownstreamConfig, DrainConfig, GatewayConfig, InvalidConfig, PresenceConfig, RequestConfig,
-    RestLimits, SideConfig, UpstreamConfig,
+    AuthConfig, DownstreamConfig, DrainConfig, GatewayConfig, InvalidConfig, PresenceConfig, RateConfig,
+    RequestConfig, RestLimits, SideConfig, UpstreamConfig,
 };
 pub use gateway::{DrainReport, Gateway, GatewayDeps, GatewayError};

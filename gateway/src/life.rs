@@ -86,8 +86,9 @@ impl Shard {
     /// Enters a connection in the agenda for whatever is due next.
     pub(crate) fn schedule(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId) {
         let (now_ms, unix_ms) = (cx.now_ms(), cx.unix_ms());
+        let grace_ms = self.shared.config.auth.token_grace_ms;
         let Some(session) = cx.session(conn) else { return };
-        let left_ms = u64::try_from(session.ends_unix_ms.saturating_sub(unix_ms)).unwrap_or(0);
+        let left_ms = u64::try_from(session.ends_unix_ms(grace_ms).saturating_sub(unix_ms)).unwrap_or(0);
         let mut due_ms = session.refresh_ms.min(now_ms.saturating_add(left_ms));
         if session.recheck_ms > 0 {
             due_ms = due_ms.min(session.recheck_ms);
@@ -113,7 +114,7 @@ impl Shard {
         let (now_ms, unix_ms) = (cx.now_ms(), cx.unix_ms());
         let Some(session) = cx.session(conn) else { return };
         session.due_ms = 0;
-        if session.ends_unix_ms <= unix_ms {
+        if session.ends_unix_ms(self.shared.config.auth.token_grace_ms) <= unix_ms {
             return self.close(cx, conn, &TOKEN_EXPIRED);
         }
         let refresh = session.refresh_ms <= now_ms;

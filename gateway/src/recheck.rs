@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn place(id: &str, seq: u64) -> Place {
-        Place { conversation_id: id.into(), seq }
+        Place { conversation_id: id.into(), seq, created_at_ms: 0 }
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Shard {
         self.check_open()?;
         let claims = asked.claims;
         self.check_token(&claims)?;
-        let session = Session::new(&claims, shared.config.auth.token_grace_ms);
+        let session = Session::new(&claims);
         Ok(Upgrade { key: claims.sub, session, protocol: asked.protocol })
     }
     /// Until the revocations are known, no token is good.

@@ -4,7 +4,11 @@
 use gochat_infra::token::Claims;
 use gochat_proto::common::v1::Head;
 
-use crate::upstream::admit::{Refusals, Turn};
+use crate::{
+    downstream::gaps::Gaps,
+    rates::Buckets,
+    upstream::admit::{Refusals, Turn},
+};
 
 /// State of an upgraded connection.
 #[derive(Debug)]
@@ -13,8 +17,8 @@ pub(crate) struct Session {
     pub(crate) device_id: Box<str>,
     /// When its token was issued; Unix milliseconds.
     pub(crate) issued_ms: u64,
-    /// When the socket must close unless the client has reconnected with a new token; Unix milliseconds.
-    pub(crate) ends_unix_ms: i64,
+    /// When its token expires; Unix milliseconds.
+    pub(crate) expires_ms: u64,
     /// When this connection's entry in the shard's agenda is due; 0: it has none.
     pub(crate) due_ms: u64,
     /// When the session is to be reported as alive again, by the shard's clock.
@@ -31,6 +35,9 @@ pub(crate) struct Session {
     pub(crate) sends_in_flight: u32,
     pub(crate) requests_in_flight: u32,
     pub(crate) malformed_in_a_row: u32,
+    pub(crate) buckets: Buckets,
+    /// What was left out for this connection and it has not been told of.
+    pub(crate) gaps: Option<Box<Gaps>>,
 }
 
 /// A `heads` frame that waits for its turn or its answer.
@@ -42,12 +49,12 @@ pub(crate) struct HeadsRequest {
 }
 
 impl Session {
-    pub(crate) fn new(claims: &Claims, grace_ms: u64) -> Self {
+    pub(crate) fn new(claims: &Claims) -> Self {
         Session {
             user_id: claims.sub,
             device_id: claims.device.as_str().into(),
             issued_ms: claims.iat_ms,
-            ends_unix_ms: end_of(claims, grace_ms),
+            expires_ms: claims.exp.saturating_mul(1000),
             due_ms: 0,
             refresh_ms: 0,
             bound_ms: None,
@@ -58,7 +65,22 @@ impl Session {
             sends_in_flight: 0,
             requests_in_flight: 0,
             malformed_in_a_row: 0,
+            buckets: Buckets::default(),
+            gaps: None,
         }
+    }
+
+    /// A token of the same user and device, if it is not older than the one in force.
+    pub(crate) fn renew(&mut self, claims: &Claims) {
+        if claims.iat_ms >= self.issued_ms {
+            self.issued_ms = claims.iat_ms;
+            self.expires_ms = claims.exp.saturating_mul(1000);
+        }
+    }
+
+    /// When the socket must close; Unix milliseconds.
+    pub(crate) fn ends_unix_ms(&self, grace_ms: u64) -> i64 {
+        i64::try_from(self.expires_ms.saturating_add(grace_ms)).unwrap_or(i64::MAX)
     }
 
     /// The first refused message of a conversation returned: those behind it may go again.
@@ -73,10 +95,4 @@ impl Session {
             }
         }
     }
-}
-
-/// When a socket with this token must close.
-fn end_of(claims: &Claims, grace_ms: u64) -> i64 {
-    let unix_ms = claims.exp.saturating_mul(1000).saturating_add(grace_ms);
-    i64::try_from(unix_ms).unwrap_or(i64::MAX)
 }

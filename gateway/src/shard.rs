@@ -17,11 +17,12 @@ use crate::{
     presence::Presence,
     protocol::{inbound::FrameLimits, outbound},
     random::Random,
+    rates::Rates,
     recheck::Rechecks,
     revoke::set::Revocations,
     session::Session,
     side::Side,
-    upstream::pending::Pending,
+    upstream::{pending::Pending, unfinished::Unfinished},
 };
 
 /// What all shards share, never changed.
@@ -50,6 +51,8 @@ pub(crate) struct Shard {
     pub(crate) shared: Arc<Shared>,
     pub(crate) mailboxes: Mailboxes<Mail>,
     pub(crate) pending: Pending,
+    pub(crate) unfinished: Unfinished,
+    pub(crate) rates: Rates,
     pub(crate) agenda: Agenda,
     pub(crate) rechecks: Rechecks,
     pub(crate) revocations: Revocations,
@@ -74,6 +77,8 @@ impl Shard {
         let config = &shared.config;
         Shard {
             pending: Pending::new(config.upstream.in_flight_per_shard_max),
+            unfinished: Unfinished::new(config.upstream.unfinished_forget_ms),
+            rates: Rates::new(&config.rates),
             rechecks: Rechecks::new(config.requests.rechecks_per_shard_max),
             revocations: Revocations::new(config.auth.revocations_max),
             agenda: Agenda::default(),
@@ -111,7 +116,7 @@ impl Shard {
 
     /// Closes a connection and counts why.
     pub(crate) fn close(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, why: &Farewell) {
-        self.counters.closes.count(why.counter);
+        self.counters.closes.count(why.counter as usize);
         cx.close(conn, why.code, why.reason);
     }
 
@@ -123,6 +128,14 @@ impl Shard {
             // The engine has counted it; the next change of the agenda tries again.
             self.agenda.fired();
         }
+    }
+
+    /// Brings the gauges up to date.
+    fn measure(&mut self, now_ms: u64) {
+        self.counters.pending = self.pending.len() as u64;
+        self.counters.unfinished_age_ms = self.unfinished.lag_ms(now_ms);
+        self.counters.unfinished = self.unfinished.len() as u64;
+        self.counters.revocations = self.revocations.len() as u64;
     }
 
     fn drain(&mut self, done: oneshot::Sender<()>) {
@@ -158,13 +171,14 @@ pub(crate) enum Closed {
     KickedPasswordChanged,
     KickedTokenReused,
     Malformed,
+    Abuse,
     PresenceFull,
     SessionRefused,
     RefusalsFull,
 }
 
 impl Closed {
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 11] = [
         "token_expired",
         "token_too_old",
         "kicked_logout",
@@ -172,6 +186,7 @@ impl Closed {
         "kicked_password_changed",
         "kicked_token_reused",
         "malformed",
+        "abuse",
         "presence_full",
         "session_refused",
         "refusals_full",
@@ -201,6 +216,10 @@ impl App for Shard {
 
     fn on_close(&mut self, _: &mut Cx<'_, Self>, conn: ConnId, _: u64, session: Session, _: CloseReason) {
         self.closed(conn, session);
+    }
+
+    fn on_room(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
+        self.tell_gaps(cx, conn);
     }
 
     fn on_mail(&mut self, cx: &mut Cx<'_, Self>, mail: Mail) {
@@ -233,8 +252,7 @@ impl App for Shard {
                 let _ = done.send(());
             }
             Mail::Sample(to) => {
-                self.counters.pending = self.pending.len() as u64;
-                self.counters.revocations = self.revocations.len() as u64;
+                self.measure(cx.now_ms());
                 let _ = to.send(self.counters.clone());
             }
             Mail::Drain(done) => self.drain(done),

@@ -14,16 +14,33 @@ pub struct InvalidConfig {
     pub must: String,
 }
 
+/// A key, its value, the least and the most.
+type Bound = (&'static str, u64, u64, u64);
+
+const DAY_MS: u64 = 24 * 3_600_000;
+
 impl GatewayConfig {
     /// Checks every field on its own, then those that depend on each other.
     ///
     /// # Errors
     /// The first wrong key, and what it must be.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        const DAY_MS: u64 = 24 * 3_600_000;
-        let (auth, up, req, side) = (&self.auth, &self.upstream, &self.requests, &self.side);
-        let (alive, down, end) = (&self.presence, &self.downstream, &self.drain);
-        let bounds: &[(&str, u64, u64, u64)] = &[
+        let bounds = [self.bounds_of_intake(), self.bounds_of_rates(), self.bounds_of_the_rest()].concat();
+        for (key, value, low, high) in bounds {
+            if !(low..=high).contains(&value) {
+                let must = format!("between {low} and {high}, not {value}");
+                return Err(InvalidConfig { key: key.to_owned(), must });
+            }
+        }
+        self.check_sizes()?;
+        self.edge_in_use(1)
+            .validate()
+            .map_err(|error| InvalidConfig { key: format!("edge.{}", error.field), must: error.must })
+    }
+
+    fn bounds_of_intake(&self) -> Vec<Bound> {
+        let (auth, up, req) = (&self.auth, &self.upstream, &self.requests);
+        vec![
             ("auth.token_grace_ms", auth.token_grace_ms, 0, DAY_MS),
             ("auth.revocations_max", auth.revocations_max as u64, 1, 1 << 24),
             ("auth.revocations_poll_ms", auth.revocations_poll_ms, 10, DAY_MS),
@@ -34,6 +51,9 @@ impl GatewayConfig {
             ("upstream.in_flight_per_shard_max", up.in_flight_per_shard_max as u64, 1, 1 << 24),
             ("upstream.refused_conversations_max", up.refused_conversations_max as u64, 1, 1 << 16),
             ("upstream.retry_after_ms", up.retry_after_ms, 1, DAY_MS),
+            ("upstream.unfinished_age_max_ms", up.unfinished_age_max_ms, 1, DAY_MS),
+            ("upstream.unfinished_per_shard_max", up.unfinished_per_shard_max as u64, 1, 1 << 24),
+            ("upstream.unfinished_forget_ms", up.unfinished_forget_ms, up.unfinished_age_max_ms, DAY_MS),
             ("requests.in_flight_per_connection_max", req.in_flight_per_connection_max.into(), 1, 1 << 16),
             ("requests.malformed_in_a_row_max", req.malformed_in_a_row_max.into(), 1, 1 << 16),
             ("requests.heads_max", req.heads_max as u64, 1, 1 << 20),
@@ -45,6 +65,32 @@ impl GatewayConfig {
             ("requests.heads_interval_ms", req.heads_interval_ms, 1_000, DAY_MS),
             ("requests.recheck_after_ms", req.recheck_after_ms, 1, DAY_MS),
             ("requests.rechecks_per_shard_max", req.rechecks_per_shard_max as u64, 0, 1 << 24),
+        ]
+    }
+
+    fn bounds_of_rates(&self) -> Vec<Bound> {
+        // Buckets count in microseconds.
+        const RATE_MAX: u64 = 1_000_000;
+        let rate = &self.rates;
+        vec![
+            ("rates.connection_sends_per_s", rate.connection_sends_per_s.into(), 1, RATE_MAX),
+            ("rates.connection_sends_burst", rate.connection_sends_burst.into(), 1, RATE_MAX),
+            ("rates.connection_requests_per_s", rate.connection_requests_per_s.into(), 1, RATE_MAX),
+            ("rates.connection_requests_burst", rate.connection_requests_burst.into(), 1, RATE_MAX),
+            ("rates.user_sends_per_s", rate.user_sends_per_s.into(), 1, RATE_MAX),
+            ("rates.user_sends_burst", rate.user_sends_burst.into(), 1, RATE_MAX),
+            ("rates.user_requests_per_s", rate.user_requests_per_s.into(), 1, RATE_MAX),
+            ("rates.user_requests_burst", rate.user_requests_burst.into(), 1, RATE_MAX),
+            ("rates.refusals_per_s", rate.refusals_per_s.into(), 1, RATE_MAX),
+            ("rates.refusals_burst", rate.refusals_burst.into(), 1, RATE_MAX),
+            ("rates.users_per_shard_max", rate.users_per_shard_max as u64, 1, 1 << 24),
+        ]
+    }
+
+    fn bounds_of_the_rest(&self) -> Vec<Bound> {
+        let (side, alive) = (&self.side, &self.presence);
+        let (down, end) = (&self.downstream, &self.drain);
+        vec![
             ("rest.page_max", self.rest.page_max.into(), 1, 1000),
             ("rest.page_default", self.rest.page_default.into(), 1, self.rest.page_max.into()),
             ("rest.profiles_max", self.rest.profiles_max.into(), 1, 100),
@@ -63,21 +109,12 @@ impl GatewayConfig {
             ("downstream.post_wait_ms", down.post_wait_ms, 0, 10_000),
             ("downstream.marked_users_max", down.marked_users_max as u64, 0, 1 << 24),
             ("downstream.resync_spread_ms", down.resync_spread_ms, 0, DAY_MS),
+            ("downstream.gaps_per_connection_max", down.gaps_per_connection_max as u64, 1, 1024),
             ("downstream.resync_retry_ms", down.resync_retry_ms, 1, DAY_MS),
             ("drain.acks_deadline_ms", end.acks_deadline_ms, 0, DAY_MS),
             ("drain.sessions_deadline_ms", end.sessions_deadline_ms, 0, DAY_MS),
             ("stats_interval_ms", self.stats_interval_ms, 100, DAY_MS),
-        ];
-        for &(key, value, low, high) in bounds {
-            if !(low..=high).contains(&value) {
-                let must = format!("between {low} and {high}, not {value}");
-                return Err(InvalidConfig { key: key.to_owned(), must });
-            }
-        }
-        self.check_sizes()?;
-        self.edge_in_use(1)
-            .validate()
-            .map_err(|error| InvalidConfig { key: format!("edge.{}", error.field), must: error.must })
+        ]
     }
 
     /// What one client can cause to be queued for himself must fit his outbox, and what he may send must fit a
@@ -89,6 +126,17 @@ impl GatewayConfig {
             return Err(InvalidConfig {
                 key: "edge.outbox_connection_max_bytes".to_owned(),
                 must: format!("at least {answers}, the answers that one connection may have in flight"),
+            });
+        }
+        // All gaps are told when half of the outbox is free.
+        let gaps = self.downstream.gaps_per_connection_max * 512;
+        if gaps > self.edge.outbox_connection_max_bytes {
+            return Err(InvalidConfig {
+                key: "downstream.gaps_per_connection_max".to_owned(),
+                must: format!(
+                    "at most {}, or their frames don't fit",
+                    self.edge.outbox_connection_max_bytes / 512
+                ),
             });
         }
         // The worst escape takes six bytes for one.

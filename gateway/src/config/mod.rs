@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     pub auth: AuthConfig,
     /// Messages on their way in.
     pub upstream: UpstreamConfig,
+    /// How fast clients may send.
+    pub rates: RateConfig,
     /// What a connection may ask for.
     pub requests: RequestConfig,
     /// REST.
@@ -82,8 +84,45 @@ pub struct UpstreamConfig {
     /// Conversations of one connection in which a refused send may wait to return. Default 64; more close the
     /// connection with 1013, since its order could no longer be kept.
     pub refused_conversations_max: usize,
-    /// When a client should try again after `retry`. Default 500 ms.
+    /// When a client should try again after `retry`. Default 500 ms; up to twice that, spread, when the pipeline lags.
     pub retry_after_ms: u64,
+    /// How far the pipeline may lag: the age of the oldest send that is not stored or rejected, of those that no later
+    /// one has overtaken. Default 2,000 ms; then sends of the shard are answered `retry` (1013).
+    pub unfinished_age_max_ms: u64,
+    /// Sends of a shard that are not stored or rejected. Default 65,536; more are answered `retry` (1013).
+    pub unfinished_per_shard_max: usize,
+    /// After this time a send without a final answer is not counted any more: its client sends it again. Default
+    /// 10,000 ms.
+    pub unfinished_forget_ms: u64,
+}
+
+/// How fast clients may send. Each has a bucket of `burst` frames, filled at so many a second; a message above it is
+/// answered `retry` (1012), any other frame with `error` 1012, both with the time to wait.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateConfig {
+    /// Messages of one connection. Default 100 a second.
+    pub connection_sends_per_s: u32,
+    /// Default 400.
+    pub connection_sends_burst: u32,
+    /// All other frames of one connection. Default 100 a second.
+    pub connection_requests_per_s: u32,
+    /// Default 400.
+    pub connection_requests_burst: u32,
+    /// Messages of all connections of one user. Default 200 a second.
+    pub user_sends_per_s: u32,
+    /// Default 800.
+    pub user_sends_burst: u32,
+    /// All other frames of one user. Default 200 a second.
+    pub user_requests_per_s: u32,
+    /// Default 800.
+    pub user_requests_burst: u32,
+    /// Refused frames of one connection that are put up with. Default 50 a second; more close it with 1008.
+    pub refusals_per_s: u32,
+    /// Default 1,000.
+    pub refusals_burst: u32,
+    /// Users of a shard whose buckets are not full. Default 100,000; for more of them only the connection's rates hold.
+    pub users_per_shard_max: usize,
 }
 
 /// Bounds of what one connection may ask for by frames.
@@ -178,6 +217,9 @@ pub struct DownstreamConfig {
     pub marked_users_max: usize,
     /// Time over which `resync` is spread. Default 5,000 ms.
     pub resync_spread_ms: u64,
+    /// Conversations of one slow connection in which messages were left out. Default 16; with more it is sent `resync`
+    /// instead of its gaps.
+    pub gaps_per_connection_max: usize,
     /// How often a `resync` that found the mailbox full is tried again. Default 250 ms.
     pub resync_retry_ms: u64,
 }
@@ -203,6 +245,7 @@ impl Default for GatewayConfig {
             edge: Edge::default(),
             auth: AuthConfig::default(),
             upstream: UpstreamConfig::default(),
+            rates: RateConfig::default(),
             requests: RequestConfig::default(),
             rest: RestLimits::default(),
             side: SideConfig::default(),
@@ -236,6 +279,27 @@ impl Default for UpstreamConfig {
             in_flight_per_shard_max: 16_384,
             refused_conversations_max: 64,
             retry_after_ms: 500,
+            unfinished_age_max_ms: 2_000,
+            unfinished_per_shard_max: 65_536,
+            unfinished_forget_ms: 10_000,
+        }
+    }
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        RateConfig {
+            connection_sends_per_s: 100,
+            connection_sends_burst: 400,
+            connection_requests_per_s: 100,
+            connection_requests_burst: 400,
+            user_sends_per_s: 200,
+            user_sends_burst: 800,
+            user_requests_per_s: 200,
+            user_requests_burst: 800,
+            refusals_per_s: 50,
+            refusals_burst: 1_000,
+            users_per_shard_max: 100_000,
         }
     }
 }
@@ -295,6 +359,7 @@ impl Default for DownstreamConfig {
             post_wait_ms: 100,
             marked_users_max: 10_000,
             resync_spread_ms: 5_000,
+            gaps_per_connection_max: 16,
             resync_retry_ms: 250,
         }
     }

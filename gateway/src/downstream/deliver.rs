@@ -10,28 +10,88 @@ const RESYNC_STEPS: u64 = 16;
 
 impl Shard {
     pub(crate) fn deliver(&mut self, cx: &mut Cx<'_, Shard>, items: Vec<Item>) {
+        let now = cx.unix_ms();
+        // Nobody comes or goes before the last item.
+        let mut all: Option<Vec<ConnId>> = None;
         for item in items {
             match item {
-                Item::Users { frame, users, place } => {
+                Item::Users { frame, users, place, droppable } => {
                     let frame = Frame::text(&frame);
+                    let mut queued = 0;
                     for user in users {
-                        self.counters.delivered += cx.send_to_key(user, &frame, Priority::Keep) as u64;
+                        queued += match &place {
+                            Some(place) if droppable => self.offer(cx, &cx.conns_of(user), &frame, place),
+                            _ => cx.send_to_key(user, &frame, Priority::Keep) as u64,
+                        };
                         if let Some(place) = &place {
                             self.rechecks.delivered(user, place);
                         }
                     }
+                    self.delivered(queued, place.as_ref(), now);
                 }
-                Item::Everyone { frame, place } => self.deliver_to_all(cx, &frame, place.as_ref()),
-                Item::Connection { frame, user_id, conn } => self.deliver_ack(cx, &frame, user_id, conn),
+                Item::Everyone { frame, place } => {
+                    let all = all.get_or_insert_with(|| self.agenda.conns().collect());
+                    let queued = self.offer(cx, all, &Frame::text(&frame), &place);
+                    self.rechecks.delivered_to_all(&place);
+                    self.delivered(queued, Some(&place), now);
+                }
+                Item::Ack { frame, user_id, conn, send, stored } => {
+                    self.finished(cx, send, stored);
+                    self.deliver_ack(cx, &frame, user_id, conn);
+                }
                 Item::Resync { users, spread_ms } => self.resync(cx, users.as_deref(), spread_ms),
             }
         }
     }
 
-    fn deliver_to_all(&mut self, cx: &mut Cx<'_, Shard>, frame: &[u8], place: Option<&Place>) {
-        self.counters.delivered += cx.send_to_all(&Frame::text(frame), Priority::Keep) as u64;
+    fn delivered(&mut self, queued: u64, place: Option<&Place>, now: i64) {
+        self.counters.delivered += queued;
         if let Some(place) = place {
-            self.rechecks.delivered_to_all(place);
+            let age_ms = now.saturating_sub(place.created_at_ms);
+            self.counters.delivery_latency.note(u64::try_from(age_ms).unwrap_or(0), queued);
+        }
+    }
+
+    /// Queues a message where there is room, and notes a gap where there is none; returns for how many it was queued.
+    fn offer(&mut self, cx: &mut Cx<'_, Shard>, conns: &[ConnId], frame: &Frame, place: &Place) -> u64 {
+        let mut queued = 0;
+        for conn in conns {
+            let Some(session) = cx.session(*conn) else { continue };
+            let waits = session.gaps.as_ref().is_some_and(|gaps| gaps.has(&place.conversation_id));
+            if !waits {
+                match cx.send(*conn, frame, Priority::Droppable) {
+                    SendOutcome::Queued => {
+                        queued += 1;
+                        continue;
+                    }
+                    SendOutcome::Dropped => {}
+                    SendOutcome::Closing | SendOutcome::Gone => continue,
+                }
+            }
+            self.counters.left_out += 1;
+            let max = self.shared.config.downstream.gaps_per_connection_max;
+            if let Some(session) = cx.session(*conn) {
+                session.gaps.get_or_insert_default().note(place, max);
+            }
+        }
+        queued
+    }
+
+    /// A connection for which messages were left out has room again.
+    pub(crate) fn tell_gaps(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId) {
+        let Some(gaps) = cx.session(conn).and_then(|session| session.gaps.take()) else { return };
+        let Some(gaps) = gaps.told() else {
+            let spread_ms = self.shared.config.downstream.resync_spread_ms;
+            let delay_ms = self.random.next() % (spread_ms + 1);
+            self.counters.gaps_overflown += 1;
+            return self.send_resync(cx, conn, delay_ms);
+        };
+        for gap in gaps {
+            let frame = outbound::gap(&gap.conversation_id, gap.from_seq, gap.to_seq, cx.unix_ms());
+            if self.queue(cx, conn, &frame).is_break() {
+                return;
+            }
+            self.counters.gaps += 1;
         }
     }
 

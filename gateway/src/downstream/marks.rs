@@ -34,7 +34,7 @@ impl Marks {
                 Item::Everyone { .. } | Item::Resync { users: None, .. } => self.mark_all(),
                 Item::Users { users, .. } | Item::Resync { users: Some(users), .. } => self.mark_users(users),
                 // The sender of a lost ack sends his message again.
-                Item::Connection { .. } => {}
+                Item::Ack { .. } => {}
             }
         }
     }
@@ -65,10 +65,10 @@ impl Marks {
 mod tests {
     use bytes::Bytes;
 
-    use super::*;
+    use super::{super::split::Place, *};
 
     fn users(users: &[u64]) -> Item {
-        Item::Users { frame: Bytes::new(), users: users.to_vec(), place: None }
+        Item::Users { frame: Bytes::new(), users: users.to_vec(), place: None, droppable: false }
     }
 
     fn marked(marks: &Marks) -> Option<Vec<u64>> {
@@ -89,7 +89,8 @@ mod tests {
         assert_eq!(marked(&marks), None);
         marks.clear();
         assert!(marks.is_empty());
-        marks.mark(&[Item::Everyone { frame: Bytes::new(), place: None }, users(&[1])]);
+        let place = Place { conversation_id: "world".into(), seq: 1, created_at_ms: 0 };
+        marks.mark(&[Item::Everyone { frame: Bytes::new(), place }, users(&[1])]);
         assert_eq!(marked(&marks), None);
     }
 }

@@ -2,30 +2,40 @@
 
 use bytes::Bytes;
 use gochat_infra::errors::{Code, Error};
-use gochat_proto::queue::v1::{Downstream, downstream::Body};
+use gochat_proto::queue::v1::{Downstream, ack, downstream::Body};
 
-use crate::protocol::outbound;
+use super::split::Place;
+use crate::{protocol::outbound, upstream::unfinished::SendKey};
 
-/// Who gets a frame.
+/// Who gets something.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum To {
     Users(Vec<u64>),
     Everyone,
-    /// One connection, by the number that the gateway gave upstream.
-    Connection {
-        user_id: u64,
-        connection_id: u64,
-    },
 }
 
 /// A record, rendered.
 #[derive(Debug)]
 pub(crate) enum Rendered {
-    Frame {
+    Message {
         frame: Bytes,
         to: To,
-        /// Conversation and seq, if it is a message.
-        place: Option<(Box<str>, u64)>,
+        place: Place,
+        /// A slow reader may miss it: it is told of the gap.
+        droppable: bool,
+    },
+    /// For the connection that sent, by the number that the gateway gave upstream.
+    Ack {
+        frame: Bytes,
+        user_id: u64,
+        connection_id: u64,
+        send: SendKey,
+        stored: bool,
+    },
+    /// Anything else that users are told.
+    Users {
+        frame: Bytes,
+        users: Vec<u64>,
     },
     Resync {
         to: To,
@@ -36,27 +46,34 @@ pub(crate) enum Rendered {
 }
 
 pub(crate) fn render(record: Downstream, now_ms: i64) -> Rendered {
-    let frame = |frame: Vec<u8>, to: To| Rendered::Frame { frame: Bytes::from(frame), to, place: None };
     match record.body {
         Some(Body::Message(delivery)) => {
             let Some(message) = delivery.message else { return Rendered::Unknown };
             let to = if delivery.everyone { To::Everyone } else { To::Users(delivery.user_ids) };
-            let rendered = outbound::new_message(&message, now_ms);
-            let place = Some((message.conversation_id.into_boxed_str(), message.seq_id));
-            Rendered::Frame { frame: Bytes::from(rendered), to, place }
+            let frame = outbound::new_message(&message, now_ms).into();
+            let place = Place {
+                conversation_id: message.conversation_id.into(),
+                seq: message.seq_id,
+                created_at_ms: message.created_at_ms,
+            };
+            Rendered::Message { frame, to, place, droppable: delivery.droppable }
         }
-        Some(Body::Ack(ack)) => {
-            let to = To::Connection { user_id: ack.user_id, connection_id: ack.connection_id };
-            match outbound::final_ack(&ack, rejection, now_ms) {
-                Some(rendered) => frame(rendered, to),
-                None => Rendered::Unknown,
-            }
-        }
+        Some(Body::Ack(ack)) => match outbound::final_ack(&ack, rejection, now_ms) {
+            Some(rendered) => Rendered::Ack {
+                frame: rendered.into(),
+                user_id: ack.user_id,
+                connection_id: ack.connection_id,
+                send: SendKey::of(ack.connection_id, ack.client_msg_id.as_bytes()),
+                stored: ack.status() == ack::Status::Stored,
+            },
+            None => Rendered::Unknown,
+        },
         Some(Body::Receipt(receipt)) => {
-            frame(outbound::receipt(&receipt, now_ms), To::Users(receipt.user_ids))
+            let frame = outbound::receipt(&receipt, now_ms).into();
+            Rendered::Users { frame, users: receipt.user_ids }
         }
         Some(Body::ConversationUpdated(update)) => match outbound::conversation_updated(&update, now_ms) {
-            Some(rendered) => frame(rendered, To::Users(update.user_ids)),
+            Some(rendered) => Rendered::Users { frame: rendered.into(), users: update.user_ids },
             None => Rendered::Unknown,
         },
         Some(Body::Resync(resync)) => {

@@ -6,16 +6,17 @@ use gochat_proto::queue::v1::Downstream;
 use prost::Message as _;
 
 use super::render::{Rendered, To, render};
+use crate::upstream::unfinished::SendKey;
 
 /// Something that a shard has to do.
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A frame for all devices of some users of the shard.
-    Users { frame: Bytes, users: Vec<u64>, place: Option<Place> },
-    /// A frame for every connection of the shard.
-    Everyone { frame: Bytes, place: Option<Place> },
-    /// A frame for one connection, if it is still there and still that user's.
-    Connection { frame: Bytes, user_id: u64, conn: ConnId },
+    Users { frame: Bytes, users: Vec<u64>, place: Option<Place>, droppable: bool },
+    /// A message for every connection of the shard; a slow one may miss it.
+    Everyone { frame: Bytes, place: Place },
+    /// The final answer to a send for its connection, if it is still there and still that user's.
+    Ack { frame: Bytes, user_id: u64, conn: ConnId, send: SendKey, stored: bool },
     /// `resync` to some users of the shard, or to all, spread over this time.
     Resync { users: Option<Vec<u64>>, spread_ms: u64 },
 }
@@ -25,6 +26,8 @@ pub(crate) enum Item {
 pub(crate) struct Place {
     pub(crate) conversation_id: std::sync::Arc<str>,
     pub(crate) seq: u64,
+    /// When it was numbered; Unix milliseconds.
+    pub(crate) created_at_ms: i64,
 }
 
 /// What a batch came to.
@@ -51,7 +54,7 @@ impl ShardBatch {
         self.cost_bytes += ITEM_BYTES
             + match &item {
                 Item::Users { frame, users, .. } => frame.len() + users.len() * 8,
-                Item::Everyone { frame, .. } | Item::Connection { frame, .. } => frame.len(),
+                Item::Everyone { frame, .. } | Item::Ack { frame, .. } => frame.len(),
                 Item::Resync { users, .. } => users.as_ref().map_or(0, |users| users.len() * 8),
             };
         self.items.push(item);
@@ -76,9 +79,19 @@ pub(crate) fn split<'a>(
             continue;
         }
         match render(record, now_ms) {
-            Rendered::Frame { frame, to, place } => {
-                let place = place.map(|(id, seq)| Place { conversation_id: id.into(), seq });
-                sort_frame(&mut split.shards, &frame, to, place.as_ref());
+            Rendered::Users { frame, users } => {
+                sort_users(&mut split.shards, &frame, users, None, false);
+            }
+            Rendered::Message { frame, to, place, droppable } => match to {
+                To::Users(users) => sort_users(&mut split.shards, &frame, users, Some(&place), droppable),
+                To::Everyone => split.shards.iter_mut().for_each(|shard| {
+                    shard.push(Item::Everyone { frame: frame.clone(), place: place.clone() });
+                }),
+            },
+            Rendered::Ack { frame, user_id, connection_id, send, stored } => {
+                let conn = ConnId::from_u64(connection_id);
+                let home = home_of(user_id, split.shards.len());
+                split.shards[home].push(Item::Ack { frame, user_id, conn, send, stored });
             }
             Rendered::Resync { to, spread_ms } => sort_resync(&mut split.shards, to, spread_ms),
             Rendered::Unknown => split.unreadable += 1,
@@ -87,20 +100,16 @@ pub(crate) fn split<'a>(
     split
 }
 
-fn sort_frame(shards: &mut [ShardBatch], frame: &Bytes, to: To, place: Option<&Place>) {
-    match to {
-        To::Everyone => shards
-            .iter_mut()
-            .for_each(|shard| shard.push(Item::Everyone { frame: frame.clone(), place: place.cloned() })),
-        To::Users(users) => by_home(shards.len(), users, |home, users| {
-            shards[home].push(Item::Users { frame: frame.clone(), users, place: place.cloned() });
-        }),
-        To::Connection { user_id, connection_id } => {
-            let home = home_of(user_id, shards.len());
-            let conn = ConnId::from_u64(connection_id);
-            shards[home].push(Item::Connection { frame: frame.clone(), user_id, conn });
-        }
-    }
+fn sort_users(
+    shards: &mut [ShardBatch],
+    frame: &Bytes,
+    users: Vec<u64>,
+    place: Option<&Place>,
+    droppable: bool,
+) {
+    by_home(shards.len(), users, |home, users| {
+        shards[home].push(Item::Users { frame: frame.clone(), users, place: place.cloned(), droppable });
+    });
 }
 
 fn sort_resync(shards: &mut [ShardBatch], to: To, spread_ms: u64) {
@@ -111,8 +120,6 @@ fn sort_resync(shards: &mut [ShardBatch], to: To, spread_ms: u64) {
         To::Users(users) => by_home(shards.len(), users, |home, users| {
             shards[home].push(Item::Resync { users: Some(users), spread_ms });
         }),
-        // render() names users or everyone.
-        To::Connection { .. } => {}
     }
 }
 
@@ -166,7 +173,8 @@ mod tests {
         let mut seen = Vec::new();
         let mut frames = Vec::new();
         for (home, shard) in split.shards.iter().enumerate() {
-            let [Item::Users { frame, users, place: Some(place) }] = shard.items.as_slice() else {
+            let [Item::Users { frame, users, place: Some(place), droppable: false }] = shard.items.as_slice()
+            else {
                 panic!("one item a shard, not {:?}", shard.items)
             };
             assert!(users.iter().all(|user| home_of(*user, 3) == home));
@@ -199,7 +207,7 @@ mod tests {
         for (home, shard) in split.shards.iter().enumerate() {
             match shard.items.as_slice() {
                 [] => assert_ne!(home, home_of(7, 4)),
-                [Item::Connection { user_id: 7, conn, .. }] => {
+                [Item::Ack { user_id: 7, conn, .. }] => {
                     assert_eq!((home, conn.to_u64()), (home_of(7, 4), 99));
                 }
                 other => panic!("{other:?}"),

@@ -28,6 +28,7 @@ pub(crate) enum Inbound<'a> {
     Heads(Heads),
     Sync(Sync),
     MarkRead(MarkRead),
+    Auth(Auth<'a>),
     Ping,
     Pong,
 }
@@ -71,6 +72,13 @@ pub(crate) struct MarkRead {
     pub(crate) seq_id: u64,
 }
 
+/// A newer access token of the same user and device.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Auth<'a> {
+    #[serde(borrow)]
+    pub(crate) token: Cow<'a, str>,
+}
+
 /// Reads the data of a frame. An error is the client's, and is answered with an `error` frame; a bad
 /// send-message whose clientMsgId is sound passes here and is found by [`SendMessage::check`], so that it can be
 /// answered with a final ack.
@@ -95,6 +103,7 @@ pub(crate) fn parse<'a>(envelope: &Envelope<'a>, limits: &FrameLimits) -> Result
             check_conversation(&mark.conversation_id)?;
             Ok(Inbound::MarkRead(mark))
         }
+        "auth" => data(envelope).map(Inbound::Auth),
         "ping" => Ok(Inbound::Ping),
         "pong" => Ok(Inbound::Pong),
         other => {

@@ -208,6 +208,20 @@ pub(crate) fn resync(delay_ms: u64, now_ms: i64) -> Vec<u8> {
     render("resync", None, now_ms, |data| data.u64("delayMs", delay_ms))
 }
 
+/// Messages that were left out for a slow reader.
+pub(crate) fn gap(conversation_id: &str, from_seq: u64, to_seq: u64, now_ms: i64) -> Vec<u8> {
+    render("gap", None, now_ms, |data| {
+        data.str("conversationId", conversation_id);
+        data.u64("fromSeq", from_seq);
+        data.u64("toSeq", to_seq);
+    })
+}
+
+/// The answer to `auth`: when the token that the socket lives by now ends.
+pub(crate) fn auth(id: Option<&str>, expires_at_ms: u64, now_ms: i64) -> Vec<u8> {
+    render("auth", id, now_ms, |data| data.u64("expiresAt", expires_at_ms))
+}
+
 /// Why this device is put out; the close follows.
 pub(crate) fn kicked(reason: &'static str, message: &str, now_ms: i64) -> Vec<u8> {
     render("kicked", None, now_ms, |data| {
@@ -372,6 +386,15 @@ mod tests {
             r#"{"type":"conversation-updated","data":{"conversationId":"group_1","change":"members"},"timestamp":5}"#,
         );
         assert!(conversation_updated(&ConversationUpdated { change: 0, ..update }, 5).is_none());
+        check(auth(Some("1"), 9, 5), r#"{"type":"auth","data":{"expiresAt":9},"id":1,"timestamp":5}"#);
+        check(
+            kicked("banned", "this account is banned", 5),
+            r#"{"type":"kicked","data":{"reason":"banned","message":"this account is banned"},"timestamp":5}"#,
+        );
+        check(
+            gap("world", 3, 9, 5),
+            r#"{"type":"gap","data":{"conversationId":"world","fromSeq":3,"toSeq":9},"timestamp":5}"#,
+        );
         check(resync(250, 5), r#"{"type":"resync","data":{"delayMs":250},"timestamp":5}"#);
         check(
             error(Some("\"x\""), &Error::new(Code::RateLimited, "slow down").retry_after_ms(100), 5),

@@ -15,6 +15,8 @@ pub(crate) struct PendingSend {
     pub(crate) id: Option<Box<str>>,
     /// Position among the connection's sends.
     pub(crate) order: u32,
+    /// When it came, by the shard's clock.
+    pub(crate) admitted_ms: u64,
 }
 
 /// Names an entry for as long as it is in the table.
@@ -68,6 +70,7 @@ mod tests {
             client_msg_id: Bytes::from_static(b"c"),
             id: None,
             order,
+            admitted_ms: 0,
         }
     }
 
