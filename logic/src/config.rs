@@ -190,6 +190,11 @@ pub struct RoutesConfig {
     pub cached_users: usize,
     /// Members in all cached lists of online group members; when full, lists are dropped.
     pub cached_group_members: usize,
+    /// Groups with more current members than this are large: their messages are handed to task, and what else concerns
+    /// all members is not sent live.
+    pub fan_out_members_min: u32,
+    /// How long a task that the queue refuses is tried again; then all gateways are told to resync instead.
+    pub fan_out_send_ms: u64,
     /// Users named in one downstream record; more are split over several.
     pub users_per_record: usize,
     /// Users of one gateway that are remembered for a resync; beyond that the whole gateway is.
@@ -206,6 +211,8 @@ impl Default for RoutesConfig {
             cache_ms: 2000,
             cached_users: 100_000,
             cached_group_members: 200_000,
+            fan_out_members_min: 500,
+            fan_out_send_ms: 5000,
             users_per_record: 1000,
             resync_users: 1000,
             resync_spread_ms: 3000,
@@ -254,6 +261,9 @@ impl LogicConfig {
                 "routes.cache_ms",
                 "must be at most 2000: gateways compare heads 3 s after a connect",
             );
+        }
+        if self.routes.fan_out_members_min == 0 {
+            return bad("routes.fan_out_members_min", "must be at least 1");
         }
         if self.routes.users_per_record == 0 || self.routes.users_per_record > 1000 {
             return bad("routes.users_per_record", "must be 1 to 1000");

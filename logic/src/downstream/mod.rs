@@ -2,16 +2,18 @@
 mod resync;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gochat_infra::mq::{Outgoing, Producer, Target};
+use gochat_proto::common::v1::Message;
 use gochat_proto::downstream as encode;
-use gochat_proto::queue::v1::{ConversationUpdated, Receipt, Resync, downstream};
+use gochat_proto::queue::v1::{ConversationUpdated, FanOutGroup, Receipt, Resync, Task, downstream, task};
 use gochat_proto::topics;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use tokio::sync::Notify;
+use prost::Message as _;
+use tokio::sync::{Notify, oneshot};
 
 use self::resync::{Marks, Whom};
 use crate::config::RoutesConfig;
@@ -25,6 +27,7 @@ pub(crate) struct DownstreamMetrics {
     dropped: Counts,
     resyncs: Counter,
     routes_failed: Counter,
+    fan_outs: Counts,
 }
 
 impl DownstreamMetrics {
@@ -45,6 +48,12 @@ impl DownstreamMetrics {
                 "routes_failed",
                 "Distributions without routes, each replaced by a resync",
             ),
+            fan_outs: Counts::register(
+                r,
+                "fan_outs",
+                "Messages of large groups handed to task, and those that the queue did not take in time",
+                "outcome",
+            ),
         }
     }
 }
@@ -64,6 +73,7 @@ struct Shared {
     users_per_record: usize,
     resync_spread_ms: u32,
     resync_retry: Duration,
+    fan_out_send: Duration,
 }
 
 impl Downstream {
@@ -82,6 +92,7 @@ impl Downstream {
             users_per_record: config.users_per_record,
             resync_spread_ms: config.resync_spread_ms,
             resync_retry: Duration::from_millis(config.resync_retry_ms),
+            fan_out_send: Duration::from_millis(config.fan_out_send_ms),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -116,6 +127,44 @@ impl Downstream {
             let record = encode::delivery(&gateway.instance, message, encode::Audience::Everyone);
             self.send_or_mark(gateway, record, "message", Whom::Everyone);
         }
+    }
+
+    /// Hands messages of large groups to task and waits until they are kept. What the queue refuses for
+    /// `fan_out_send_ms` becomes a resync.
+    pub(crate) async fn fan_out(&self, mut tasks: Vec<Outgoing>) {
+        let give_up = Instant::now() + self.shared.fan_out_send;
+        while !tasks.is_empty() {
+            // All at once, in their order, so that they share an fsync.
+            let sent: Vec<_> = tasks.into_iter().map(|task| (task.clone(), self.begin(task))).collect();
+            tasks = Vec::new();
+            for (task, written) in sent {
+                match written.await {
+                    Ok(true) => self.shared.metrics.fan_outs.inc("sent"),
+                    _ => tasks.push(task),
+                }
+            }
+            if tasks.is_empty() {
+                return;
+            }
+            if Instant::now() >= give_up {
+                tracing::warn!(tasks = tasks.len(), "fan-outs were refused; all gateways will resync");
+                self.shared.metrics.fan_outs.add("dropped", tasks.len() as u64);
+                return self.lost_routes();
+            }
+            tokio::time::sleep(self.shared.resync_retry).await;
+        }
+    }
+
+    /// Sends now; true comes when it was written, and no answer when it was not taken.
+    fn begin(&self, task: Outgoing) -> oneshot::Receiver<bool> {
+        let (done, written) = oneshot::channel();
+        let taken = self.shared.producer.send(task, move |result| {
+            let _ = done.send(result.is_ok());
+        });
+        if let Err(error) = taken {
+            tracing::debug!(%error, "a fan-out was refused");
+        }
+        written
     }
 
     /// A read pointer moved.
@@ -250,4 +299,22 @@ impl Downstream {
             }
         }
     }
+}
+
+/// The task that brings a message, encoded before, to the members of a large group. Its id names the message, so done
+/// twice it goes on where it was.
+pub(crate) fn fan_out_task(group_id: u64, message: &Bytes) -> Option<Outgoing> {
+    let message = Message::decode(message.clone()).ok()?;
+    let key = message.conversation_id.clone();
+    let task = Task {
+        task_id: format!("fanout-{}", message.message_id),
+        created_at_ms: crate::pipeline::unix_ms(),
+        body: Some(task::Body::FanOutGroup(FanOutGroup { message: Some(message), group_id })),
+    };
+    Some(Outgoing {
+        topic: topics::TASKS,
+        target: Target::ByKey,
+        key: key.into(),
+        value: task.encode_to_vec().into(),
+    })
 }

@@ -11,9 +11,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::metrics::PipelineMetrics;
 use super::round::{Delivery, Reply};
 use crate::domain::conversation::Conversation;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, fan_out_task};
 use crate::events::Events;
-use crate::routes::{Gateway, UserRoute};
+use crate::routes::{Gateway, GroupRoute, UserRoute};
 
 /// What one round left to distribute, or a question when all before it is done.
 pub(crate) enum ToDistribute {
@@ -92,6 +92,7 @@ async fn deliver(downstream: &Downstream, deliveries: &[Delivery]) {
         tracing::warn!(%error, users = users.len(), "routes could not be read; the users will resync");
         downstream.lost_routes_of_users(&users.iter().copied().collect::<Vec<_>>());
     }
+    let mut fan_outs = Vec::new();
     for delivery in deliveries {
         match delivery.conversation {
             Conversation::Single { lo, hi } => {
@@ -99,10 +100,15 @@ async fn deliver(downstream: &Downstream, deliveries: &[Delivery]) {
                     deliver_single(downstream, delivery, [lo, hi], routes);
                 }
             }
-            Conversation::Group(group_id) => deliver_group(downstream, delivery, group_id).await,
+            Conversation::Group(group_id) => {
+                if let GroupSize::Large = deliver_group(downstream, delivery, group_id).await {
+                    fan_outs.extend(fan_out_task(group_id, &delivery.message));
+                }
+            }
             Conversation::World => downstream.deliver_everywhere(&delivery.message),
         }
     }
+    downstream.fan_out(fan_outs).await;
 }
 
 fn deliver_single(
@@ -125,9 +131,16 @@ fn deliver_single(
     }
 }
 
-async fn deliver_group(downstream: &Downstream, delivery: &Delivery, group_id: u64) {
+/// Whether a group's message was sent right here, or is left for a task.
+enum GroupSize {
+    Small,
+    Large,
+}
+
+async fn deliver_group(downstream: &Downstream, delivery: &Delivery, group_id: u64) -> GroupSize {
     match downstream.routes().of_group(group_id, delivery.group_version).await {
-        Ok(members) => Downstream::to_members(
+        Ok(GroupRoute::Large) => return GroupSize::Large,
+        Ok(GroupRoute::Small(members)) => Downstream::to_members(
             &members,
             |_, joined_seq| joined_seq < delivery.seq_id,
             |gateway, users| downstream.deliver(gateway, &delivery.message, users),
@@ -137,4 +150,5 @@ async fn deliver_group(downstream: &Downstream, delivery: &Delivery, group_id: u
             downstream.lost_routes();
         }
     }
+    GroupSize::Small
 }

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn list() -> Arc<OnlineMembers> {
-        Arc::new(OnlineMembers { version: 1, gateways: Vec::new() })
+        Arc::new(OnlineMembers { version: 1, gateways: Vec::new(), large: false })
     }
 
     #[test]

@@ -36,6 +36,16 @@ pub(crate) struct OnlineMembers {
     /// Membership version that the list was read at: good for messages saved at this version or before.
     pub version: u64,
     pub gateways: Vec<(Arc<Gateway>, Vec<Member>)>,
+    /// Too many to be listed: `gateways` is empty.
+    large: bool,
+}
+
+/// How a group's messages reach its members.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupRoute {
+    Small(Arc<OnlineMembers>),
+    /// More members than may be listed here: bringing it to them is a task.
+    Large,
 }
 
 /// A member who is online.
@@ -47,6 +57,10 @@ pub(crate) struct Member {
 }
 
 impl OnlineMembers {
+    fn route(self: Arc<Self>) -> GroupRoute {
+        if self.large { GroupRoute::Large } else { GroupRoute::Small(self) }
+    }
+
     fn entries(&self) -> usize {
         // One for the list itself, so that many empty groups are bounded too.
         1 + self.gateways.iter().map(|(_, members)| members.len()).sum::<usize>()
@@ -59,6 +73,7 @@ pub(crate) struct Routes {
     groups: GroupRepoClient<rpc::Client>,
     registry: Registry,
     ttl: Duration,
+    listed_max: u32,
     cache: Mutex<Cache>,
     known: Mutex<Known>,
 }
@@ -78,6 +93,7 @@ impl Routes {
             groups: GroupRepoClient::new(repo.clone()),
             registry,
             ttl: Duration::from_millis(config.cache_ms),
+            listed_max: config.fan_out_members_min,
             cache: Mutex::new(Cache::new(config.cached_users, config.cached_group_members)),
             known: Mutex::new(known),
         }
@@ -124,16 +140,16 @@ impl Routes {
         Ok(routes)
     }
 
-    /// The online members of a group as of membership version `version` or a later one.
-    pub(crate) async fn of_group(&self, group_id: u64, version: u64) -> Result<Arc<OnlineMembers>, Error> {
+    /// The online members of a group as of membership version `version` or a later one, or that it is large.
+    pub(crate) async fn of_group(&self, group_id: u64, version: u64) -> Result<GroupRoute, Error> {
         let cached = self.cache().group(group_id, Instant::now());
         if let Some(list) = cached.filter(|list| list.version >= version) {
-            return Ok(list);
+            return Ok(list.route());
         }
         let read_at = Instant::now();
         let list = Arc::new(self.read_group(group_id).await?);
         self.cache().put_group(group_id, list.clone(), list.entries(), read_at + self.ttl);
-        Ok(list)
+        Ok(list.route())
     }
 
     /// Their sessions have just changed.
@@ -148,14 +164,24 @@ impl Routes {
 
     async fn read_group(&self, group_id: u64) -> Result<OnlineMembers, Error> {
         let mut groups = self.groups.clone();
-        let mut version = None;
+        let (mut version, mut large) = (None, false);
         let mut gateways: HashMap<Arc<Gateway>, Vec<Member>> = HashMap::new();
         let mut after_user_id = 0;
         loop {
-            let request = GetOnlineGroupMembersRequest { group_id, after_user_id, limit: PAGE as u32 };
+            let request = GetOnlineGroupMembersRequest {
+                group_id,
+                after_user_id,
+                limit: PAGE as u32,
+                members_max: self.listed_max,
+            };
             let page = groups.get_online_group_members(request).await?.into_inner();
             // The first page's: a list over several versions is good for the oldest of them.
             version.get_or_insert(page.version);
+            if page.member_count > self.listed_max.into() {
+                // Also when it grew between two pages.
+                (large, gateways) = (true, HashMap::new());
+                break;
+            }
             for online in &page.members {
                 let member = Member { user_id: online.user_id, joined_seq: online.joined_seq };
                 for gateway in self.live(&online.sessions) {
@@ -167,7 +193,8 @@ impl Routes {
             }
             after_user_id = page.next_after_user_id;
         }
-        Ok(OnlineMembers { version: version.unwrap_or(0), gateways: gateways.into_iter().collect() })
+        let gateways = gateways.into_iter().collect();
+        Ok(OnlineMembers { version: version.unwrap_or(0), gateways, large })
     }
 
     fn group_by_user(&self, sessions: &[Session]) -> HashMap<u64, Vec<Arc<Gateway>>> {

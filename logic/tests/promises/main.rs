@@ -5,6 +5,7 @@
 mod dense_order;
 mod effectively_once;
 mod guessing;
+mod large_groups;
 mod logins;
 mod members_only;
 mod never_skipped;

@@ -4,24 +4,12 @@
 //! Method: garbage among good messages; saves refused for a long time; a restart in between.
 use crate::support::faults::{Door, Fault};
 use crate::support::{House, upstream};
-use gochat_infra::mq::{ConsumerConfig, EmbeddedConfig, Event};
+use gochat_infra::mq::EmbeddedConfig;
 use gochat_proto::queue::v1::DeadLetter;
 use gochat_proto::topics;
 use prost::Message as _;
 
 const PAIR: &str = "single_1_2";
-
-async fn dead_letters(house: &House, expect: usize) -> Vec<DeadLetter> {
-    let topics = &[topics::DEAD_LETTER];
-    let mut consumer = house.queue.consumer("test", topics, ConsumerConfig::default()).unwrap();
-    let mut letters = Vec::new();
-    while letters.len() < expect {
-        if let Event::Records(records) = consumer.next().await {
-            letters.extend(records.into_iter().map(|record| DeadLetter::decode(record.value).unwrap()));
-        }
-    }
-    letters
-}
 
 #[tokio::test]
 async fn poison_is_buried_and_the_partition_goes_on() {
@@ -42,7 +30,7 @@ async fn poison_is_buried_and_the_partition_goes_on() {
     assert_eq!(inbox.stored("after").await.1, 2);
     assert_eq!(inbox.rejected("no-such-id").await, 1000);
     assert_eq!(inbox.rejected("too-long").await, 1000);
-    let letters = dead_letters(&house, 4).await;
+    let letters: Vec<DeadLetter> = house.queued(topics::DEAD_LETTER, 4).await;
     assert_eq!(letters[0].value, vec![0xff; 9]);
     assert!(letters[0].error.contains("not an upstream message"));
     assert!(letters[3].error.contains("cut") && letters[3].value.len() == 1024);

@@ -7,30 +7,16 @@ use crate::support::faults::{Door, Fault};
 use crate::support::inbox::Inbox;
 use crate::support::{House, send_to, unix_ms, upstream};
 use gochat_infra::idgen::IdGen;
-use gochat_infra::mq::{EmbeddedConfig, Queue, TopicConfig};
 use gochat_proto::topics;
 use prost::Message as _;
 
 const PAIR: &str = "single_1_2";
 
-fn second_queue(house: &House) -> Queue {
-    Queue::open_embedded(EmbeddedConfig {
-        dir: house.path("queue-2"),
-        topics: vec![
-            TopicConfig::durable(topics::UPSTREAM, 4),
-            TopicConfig::memory(topics::DOWNSTREAM, crate::support::GATEWAYS),
-            TopicConfig::durable(topics::DEAD_LETTER, 1),
-        ],
-        ..EmbeddedConfig::default()
-    })
-    .unwrap()
-}
-
 #[tokio::test]
 async fn two_owners_take_turns_and_the_order_stays_dense() {
     let house = House::open().await;
     house.seed_users(2).await;
-    let other = second_queue(&house);
+    let other = house.second_queue();
     let (mut inbox, mut other_inbox) =
         (house.inbox(0), Inbox::new(other.tail(topics::DOWNSTREAM, 0).unwrap()));
     let first = house.start().await;

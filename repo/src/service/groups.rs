@@ -89,6 +89,9 @@ impl Service {
         let (group_id, after) = (request.group_id, request.after_user_id);
         let limit = check::page(request.limit, &self.limits);
         let (version, count) = self.group_version(group_id).await?;
+        if request.members_max > 0 && count > request.members_max.into() {
+            return Ok(GetOnlineGroupMembersResponse { version, member_count: count, ..Default::default() });
+        }
         let page = self.members_page(group_id, version, count, after, limit).await?;
         let next_after_user_id = page.items.last().map_or(after, |member| member.user_id);
         let mut members = Vec::new();
@@ -98,7 +101,13 @@ impl Service {
                 members.push(OnlineMember { user_id, joined_seq, sessions });
             }
         }
-        Ok(GetOnlineGroupMembersResponse { members, has_more: page.has_more, next_after_user_id, version })
+        Ok(GetOnlineGroupMembersResponse {
+            members,
+            has_more: page.has_more,
+            next_after_user_id,
+            version,
+            member_count: count,
+        })
     }
 
     async fn group_version(&self, group_id: u64) -> Result<(u64, u64)> {

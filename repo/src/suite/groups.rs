@@ -8,7 +8,7 @@ async fn members(bench: &Bench, group_id: u64) -> Vec<GroupMember> {
 }
 
 async fn online(bench: &Bench, group_id: u64) -> Vec<(u64, u64)> {
-    let request = GetOnlineGroupMembersRequest { group_id, after_user_id: 0, limit: 100 };
+    let request = GetOnlineGroupMembersRequest { group_id, limit: 100, ..Default::default() };
     let answer = bench.groups.clone().get_online_group_members(request).await.unwrap().into_inner();
     answer.members.iter().map(|member| (member.user_id, member.joined_seq)).collect()
 }
@@ -199,7 +199,12 @@ async fn online_members_are_those_with_a_session_and_follow_every_change() {
     // In pages of one scanned member, of whom some are not online.
     let (mut after, mut found) = (0, Vec::new());
     loop {
-        let request = GetOnlineGroupMembersRequest { group_id: 7, after_user_id: after, limit: 1 };
+        let request = GetOnlineGroupMembersRequest {
+            group_id: 7,
+            after_user_id: after,
+            limit: 1,
+            ..Default::default()
+        };
         let page = bench.groups.clone().get_online_group_members(request).await.unwrap().into_inner();
         found.extend(page.members.iter().map(|member| member.user_id));
         assert_eq!(page.version, 3);

@@ -84,6 +84,7 @@ impl FanOut {
             group_id: self.group_id,
             after_user_id,
             limit: self.tools.config.fan_out_page_members,
+            members_max: 0,
         };
         let page = groups.get_online_group_members(request).await?.into_inner();
         self.deliver(&page.members).await.map_err(Failure::Send)?;

@@ -11,7 +11,7 @@ use gochat_infra::admin::Readiness;
 use gochat_infra::cache::{Cache, MemoryCache, MemoryCacheConfig};
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::idgen::IdGen;
-use gochat_infra::mq::{EmbeddedConfig, Outgoing, Queue, Target, TopicConfig};
+use gochat_infra::mq::{ConsumerConfig, EmbeddedConfig, Event, Outgoing, Queue, Target, TopicConfig};
 use gochat_infra::registry::{Instance, Registry};
 use gochat_infra::rpc::{Client, RpcConfig};
 use gochat_infra::shutdown::Shutdown;
@@ -180,6 +180,36 @@ impl House {
     /// Reads what gateway `slot` gets from now on.
     pub(crate) fn inbox(&self, slot: u32) -> Inbox {
         Inbox::new(self.queue.tail(topics::DOWNSTREAM, slot).unwrap())
+    }
+
+    /// What has been put on a durable topic, waiting until there is so much of it.
+    pub(crate) async fn queued<T: prost::Message + Default>(
+        &self,
+        topic: &'static str,
+        expect: usize,
+    ) -> Vec<T> {
+        let mut consumer = self.queue.consumer("test", &[topic], ConsumerConfig::default()).unwrap();
+        let mut found = Vec::new();
+        while found.len() < expect {
+            if let Event::Records(records) = consumer.next().await {
+                found.extend(records.into_iter().map(|record| T::decode(record.value).unwrap()));
+            }
+        }
+        found
+    }
+
+    /// Another queue, as of another server; it takes no tasks.
+    pub(crate) fn second_queue(&self) -> Queue {
+        Queue::open_embedded(EmbeddedConfig {
+            dir: self.path("queue-2"),
+            topics: vec![
+                TopicConfig::durable(topics::UPSTREAM, 4),
+                TopicConfig::memory(topics::DOWNSTREAM, GATEWAYS),
+                TopicConfig::durable(topics::DEAD_LETTER, 1),
+            ],
+            ..EmbeddedConfig::default()
+        })
+        .unwrap()
     }
 
     /// Follows one of the topics of events from now on.
