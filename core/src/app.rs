@@ -14,6 +14,8 @@ pub trait App: Sized + 'static {
     type Session: Send + 'static;
     /// What other threads post to a shard.
     type Mail: Send + 'static;
+    /// Whether binary messages are taken. If not, one is refused at its first header: closed with 1003.
+    const BINARY: bool = false;
 
     /// A whole HTTP request, on the shard that accepted it.
     fn on_request(
@@ -28,6 +30,9 @@ pub trait App: Sized + 'static {
 
     /// A whole text message.
     fn on_text(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, text: &str);
+
+    /// A whole binary message; only with [`App::BINARY`].
+    fn on_binary(&mut self, _cx: &mut Cx<'_, Self>, _conn: ConnId, _bytes: &[u8]) {}
 
     /// A connection has ended: the last word about it, after which its id means nothing. It was unbound from the hub
     /// when its close began.

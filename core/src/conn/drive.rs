@@ -131,6 +131,7 @@ fn decode_all<A: App>(
         frame_max_bytes: state.config.frame_max_bytes,
         message_max_bytes: state.config.message_max_bytes,
         fragments_per_message_max: state.config.fragments_per_message_max,
+        binary: A::BINARY,
     };
     let mut used = 0;
     while used < input.len() {
@@ -151,6 +152,12 @@ fn decode_all<A: App>(
             Reaction::Text(text) => {
                 state.stats.messages_in += 1;
                 if call(app, state, |app, cx| app.on_text(cx, id, text)).is_none() {
+                    close_after_panic(state, id);
+                }
+            }
+            Reaction::Binary(bytes) => {
+                state.stats.messages_in += 1;
+                if call(app, state, |app, cx| app.on_binary(cx, id, bytes)).is_none() {
                     close_after_panic(state, id);
                 }
             }

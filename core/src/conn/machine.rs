@@ -37,6 +37,8 @@ pub(crate) enum Reaction<'a> {
     Nothing,
     /// Tell the app.
     Text(&'a str),
+    /// Tell the app.
+    Binary(&'a [u8]),
     /// Answer, if there is room.
     Answer(Frame),
     /// Close with this frame.
@@ -51,6 +53,7 @@ pub(crate) fn react(phase: Phase, decoded: Decoded<'_>) -> Reaction<'_> {
         (_, Decoded::More) => Reaction::Wait,
         (_, Decoded::Fragment | Decoded::Pong) => Reaction::Nothing,
         (Phase::Open, Decoded::Text(text)) => Reaction::Text(text),
+        (Phase::Open, Decoded::Binary(bytes)) => Reaction::Binary(bytes),
         (Phase::Open, Decoded::Ping(payload)) => Reaction::Answer(Frame::new(OpCode::Pong, &[payload])),
         (Phase::Open, Decoded::Close(code)) => {
             let answer = if code == 1005 { Frame::new(OpCode::Close, &[]) } else { Frame::close(code, "") };
@@ -62,7 +65,9 @@ pub(crate) fn react(phase: Phase, decoded: Decoded<'_>) -> Reaction<'_> {
             Reaction::Close(Frame::close(code, text), reason, Then::PeerEnd)
         }
         // After our close frame nothing is sent, and nothing but the peer's close frame means anything.
-        (Phase::Closing { .. }, Decoded::Text(_) | Decoded::Ping(_)) => Reaction::Nothing,
+        (Phase::Closing { .. }, Decoded::Text(_) | Decoded::Binary(_) | Decoded::Ping(_)) => {
+            Reaction::Nothing
+        }
         (Phase::Closing { .. }, Decoded::Close(_)) => Reaction::Closing(Then::End),
         (Phase::Closing { .. }, Decoded::Fail(..)) => Reaction::Closing(Then::PeerEnd),
     }

@@ -10,6 +10,8 @@ pub(crate) struct Limits {
     pub(crate) frame_max_bytes: usize,
     pub(crate) message_max_bytes: usize,
     pub(crate) fragments_per_message_max: u32,
+    /// Binary messages are taken.
+    pub(crate) binary: bool,
 }
 
 /// Incomplete input of a connection. Exists only while there is any.
@@ -21,6 +23,7 @@ pub(crate) struct Assembly {
     pub(crate) message: Vec<u8>,
     /// A first fragment has come, the last has not.
     pub(crate) fragmented: bool,
+    binary: bool,
     fragments: u32,
     utf8: Utf8Check,
     /// When the incomplete message, or the incomplete frame outside of one, began to come in; the caller's.
@@ -58,6 +61,8 @@ pub(crate) enum Decoded<'a> {
     Fragment,
     /// A whole text message.
     Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
     /// To be answered with the same payload.
     Ping(&'a [u8]),
     Pong,
@@ -92,7 +97,8 @@ pub(crate) fn decode<'a>(
         OpCode::Pong => Decoded::Pong,
         OpCode::Close => close(payload),
         OpCode::Text if header.fin => text(payload),
-        OpCode::Text | OpCode::Continuation | OpCode::Binary => fragment(assembly, payload, header.fin),
+        OpCode::Binary if header.fin => Decoded::Binary(payload),
+        OpCode::Text | OpCode::Continuation | OpCode::Binary => fragment(assembly, payload, &header),
     };
     (end, decoded)
 }
@@ -101,8 +107,10 @@ pub(crate) fn decode<'a>(
 fn check(assembly: Option<&Assembly>, header: &Header, limits: Limits) -> Result<(), Decoded<'static>> {
     let in_message = assembly.is_some_and(|assembly| assembly.fragmented);
     match header.op {
-        OpCode::Binary => return Err(Decoded::Fail(1003, "text only")),
-        OpCode::Text if in_message => return Err(Decoded::Fail(1002, "a message is incomplete")),
+        OpCode::Binary if !limits.binary => return Err(Decoded::Fail(1003, "text only")),
+        OpCode::Text | OpCode::Binary if in_message => {
+            return Err(Decoded::Fail(1002, "a message is incomplete"));
+        }
         OpCode::Continuation if !in_message => return Err(Decoded::Fail(1002, "nothing to continue")),
         _ => {}
     }
@@ -122,25 +130,27 @@ fn text(payload: &[u8]) -> Decoded<'_> {
     simdutf8::basic::from_utf8(payload).map_or(Decoded::Fail(1007, "not UTF-8"), Decoded::Text)
 }
 
-fn fragment<'a>(assembly: &'a mut Option<Box<Assembly>>, payload: &[u8], fin: bool) -> Decoded<'a> {
+fn fragment<'a>(assembly: &'a mut Option<Box<Assembly>>, payload: &[u8], header: &Header) -> Decoded<'a> {
     let assembly = assembly.get_or_insert_default();
     if !assembly.fragmented {
         assembly.fragmented = true;
         assembly.message.clear();
         assembly.fragments = 0;
+        assembly.binary = header.op == OpCode::Binary;
         assembly.utf8 = Utf8Check::default();
     }
     assembly.fragments += 1;
     // Each piece is checked as it comes, so that a wrong text fails before its last fragment.
-    if assembly.utf8.feed(payload).is_err() || fin && !assembly.utf8.is_complete() {
+    let is_text = !assembly.binary;
+    if is_text && (assembly.utf8.feed(payload).is_err() || header.fin && !assembly.utf8.is_complete()) {
         return Decoded::Fail(1007, "not UTF-8");
     }
     assembly.message.extend_from_slice(payload);
-    if !fin {
+    if !header.fin {
         return Decoded::Fragment;
     }
     assembly.fragmented = false;
-    text(&assembly.message)
+    if is_text { text(&assembly.message) } else { Decoded::Binary(&assembly.message) }
 }
 
 fn close(payload: &[u8]) -> Decoded<'static> {
@@ -165,8 +175,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits =
-        Limits { frame_max_bytes: 1_000, message_max_bytes: 1_500, fragments_per_message_max: 5 };
+    const LIMITS: Limits = Limits {
+        frame_max_bytes: 1_000,
+        message_max_bytes: 1_500,
+        fragments_per_message_max: 5,
+        binary: false,
+    };
 
     /// What a stream of frames amounts to.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +205,7 @@ mod tests {
                     Decoded::More => break,
                     Decoded::Fragment => {}
                     Decoded::Text(text) => seen.push(Seen::Text(text.to_owned())),
+                    Decoded::Binary(bytes) => panic!("refused at its header: {bytes:x?}"),
                     Decoded::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
                     Decoded::Pong => seen.push(Seen::Pong),
                     Decoded::Close(code) => seen.push(Seen::Close(code)),

@@ -17,6 +17,12 @@ impl Frame {
         Frame::new(OpCode::Text, &[text])
     }
 
+    /// A whole binary message in one frame.
+    #[must_use]
+    pub fn binary(bytes: &[u8]) -> Frame {
+        Frame::new(OpCode::Binary, &[bytes])
+    }
+
     /// A frame whose payload is the concatenation of `parts`.
     pub(crate) fn new(op: OpCode, parts: &[&[u8]]) -> Frame {
         let payload = parts.iter().map(|part| part.len()).sum();
