@@ -28,6 +28,8 @@ pub struct ShardStats {
     pub handed_over: u64,
     /// Connections that came home from another shard.
     pub handed_in: u64,
+    /// Connections that came from another shard and found no room.
+    pub handed_refused: u64,
 
     /// Gauge: connections that are not upgraded.
     pub http_connections: u64,

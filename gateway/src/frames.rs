@@ -15,7 +15,7 @@ use crate::{
     routes::Lane,
     session::HeadsRequest,
     shard::{Closed, Farewell, Shard},
-    side::{Clients, calls, calls::Answer},
+    side::{self, Clients, calls, calls::Answer},
 };
 
 const MALFORMED: Farewell =
@@ -148,11 +148,12 @@ impl Shard {
     {
         let outcome = self.take_place(cx, conn).and_then(|user_id| {
             let id: Option<Box<str>> = id.map(Into::into);
+            let failed = failed(conn, id.clone());
             let run = move |clients| {
                 let answer = make(clients, user_id, id);
                 async move { Mail::Answered { conn, answer: answer.await } }
             };
-            let handed = self.shared.side.run(Lane::Data, cx.shard(), run);
+            let handed = self.shared.side.run(Lane::Data, cx.shard(), run, failed);
             handed.inspect_err(|_| Self::give_place_back(cx, conn))
         });
         if let Err(error) = outcome {
@@ -191,10 +192,11 @@ impl Shard {
             self.send_resync(cx, conn, limits.recheck_after_ms);
         }
         let id = asked.id.clone();
-        let handed = self.shared.side.run(Lane::Data, shard, move |clients| async move {
+        let run = move |clients| async move {
             let answer = Box::pin(calls::heads(clients, user_id, asked, limits)).await;
             Mail::Answered { conn, answer }
-        });
+        };
+        let handed = self.shared.side.run(Lane::Data, shard, run, failed(conn, id.clone()));
         if let Err(error) = handed {
             Self::give_place_back(cx, conn);
             self.rechecks.forget(user_id, conn);
@@ -233,4 +235,9 @@ impl Shard {
         }
         self.schedule(cx, conn);
     }
+}
+
+/// The answer to a request whose work panicked.
+fn failed(conn: ConnId, id: Option<Box<str>>) -> impl FnOnce() -> Mail + Send + 'static {
+    move || Mail::Answered { conn, answer: Answer::Failed { id, error: Box::new(side::panicked()) } }
 }

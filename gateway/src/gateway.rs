@@ -120,6 +120,8 @@ impl Gateway {
         let clients = Clients::new(&deps.logic);
         let (side, lanes) = Side::new(&config.side);
         let (presence, reporter) = Presence::new(&config.presence, Arc::clone(&instance), deps.slot);
+        let mut depths = lanes.depths(&config.side);
+        depths.push(presence.depth());
         let shared = Arc::new(Shared {
             frame_limits: frame_limits(&config),
             upgrade_rules: UpgradeRules {
@@ -141,13 +143,14 @@ impl Gateway {
         tracing::info!(address = %engine.local_addr(), shards = mailboxes.len(), engine = %engine.engine_in_use(),
             "gateway listens");
         let counters = Arc::new(SideCounters::default());
-        lanes.start(&deps.runtime, &clients, &mailboxes);
+        lanes.start(&deps.runtime, &clients, &mailboxes, &counters.panics);
         let reporting = reporter.run(clients.clone(), mailboxes.clone(), Arc::clone(&counters));
         let publishing = admin::publish(
             &deps.metrics,
             &counters,
             Arc::clone(&engine),
             mailboxes.clone(),
+            depths,
             shared.config.stats_interval_ms,
         );
         let (loading, revocations) = watch::channel(Loading::Waits(None));

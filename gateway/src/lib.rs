@@ -17,7 +17,6 @@ mod config;
 mod downstream;
 mod frames;
 mod gateway;
-mod histogram;
 mod life;
 mod mail;
 mod opening;

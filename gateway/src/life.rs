@@ -138,10 +138,12 @@ impl Shard {
         session.recheck_ms = 0;
         let user_id = session.user_id;
         let Some(told) = self.rechecks.told(user_id, conn) else { return };
-        let asked = self.shared.side.run(Lane::Data, shard, move |clients| async move {
+        let run = move |clients| async move {
             let changed = Box::pin(calls::recheck(clients, user_id, told)).await.ok();
             Mail::Rechecked { conn, user_id, changed }
-        });
+        };
+        let failed = move || Mail::Rechecked { conn, user_id, changed: None };
+        let asked = self.shared.side.run(Lane::Data, shard, run, failed);
         if asked.is_err() {
             session.recheck_ms = now_ms + RECHECK_AGAIN_MS;
         }

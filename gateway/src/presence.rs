@@ -11,7 +11,13 @@ use gochat_proto::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{admin::SideCounters, config::PresenceConfig, mail::Mail, side::Clients, time::unix_ms};
+use crate::{
+    admin::{Depth, SideCounters},
+    config::PresenceConfig,
+    mail::Mail,
+    side::Clients,
+    time::unix_ms,
+};
 
 /// One report.
 #[derive(Debug, Clone)]
@@ -50,6 +56,14 @@ impl Presence {
     pub(crate) fn new(config: &PresenceConfig, instance: Arc<str>, slot: u32) -> (Presence, Reporter) {
         let (sender, entries) = mpsc::channel(config.queue_max);
         (Presence { entries: sender }, Reporter { entries, config: config.clone(), instance, slot })
+    }
+
+    /// How many reports wait, for whoever asks; it does not keep the reporter alive.
+    pub(crate) fn depth(&self) -> Depth {
+        let entries = self.entries.downgrade();
+        Depth::new("presence", move || {
+            entries.upgrade().map_or(0, |entries| entries.max_capacity() - entries.capacity())
+        })
     }
 
     /// Never waits.

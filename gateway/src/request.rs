@@ -10,7 +10,7 @@ use crate::{
     routes::{self, Found, Handler, Lane},
     session::Session,
     shard::Shard,
-    web,
+    side, web,
 };
 
 impl Shard {
@@ -79,11 +79,13 @@ impl Shard {
         id: RequestId,
         request_id: &str,
     ) -> Result<Outcome<Session>, Error> {
-        let request_id = request_id.to_owned();
-        self.shared.side.run(lane, cx.shard(), move |clients| async move {
+        let (request_id, of_failure) = (request_id.to_owned(), request_id.to_owned());
+        let run = move |clients| async move {
             let response = rest::response(work(clients).await, &request_id);
             Mail::Respond { id, response }
-        })?;
+        };
+        let failed = move || Mail::Respond { id, response: rest::failure(&side::panicked(), &of_failure) };
+        self.shared.side.run(lane, cx.shard(), run, failed)?;
         Ok(Outcome::Pending)
     }
 

@@ -96,6 +96,7 @@ fn come_home<A: App>(shard: &Rc<Shard<A>>, handoff: Handoff<A::Session>) {
                 &mut state.stats.refused_memory
             };
             *counter += 1;
+            state.stats.handed_refused += 1;
             if let Ok(socket) = refused {
                 // A new socket takes that much; if not, the close alone must do.
                 let _ = socket.send(crate::ws::Frame::close(1013, "no room").as_bytes());

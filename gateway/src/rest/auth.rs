@@ -15,7 +15,7 @@ pub(crate) fn register(call: &Call<'_>) -> Result<Work, Error> {
         email: body.string("email")?,
         password: body.string("password")?,
         display_name: body.optional_string("displayName")?.unwrap_or_default(),
-        ..RegisterRequest::default()
+        peer_ip: call.peer_ip(),
     };
     body.finish()?;
     work(move |mut clients| async move {
@@ -32,7 +32,7 @@ pub(crate) fn login(call: &Call<'_>) -> Result<Work, Error> {
         password: body.string("password")?,
         device_id: body.optional_string("deviceId")?.unwrap_or_default(),
         device_name: body.optional_string("deviceName")?.unwrap_or_default(),
-        ..LoginRequest::default()
+        peer_ip: call.peer_ip(),
     };
     body.finish()?;
     work(move |mut clients| async move {

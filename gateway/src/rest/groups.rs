@@ -19,12 +19,17 @@ pub(crate) fn create(call: &Call<'_>, caller: Caller<'_>) -> Result<Work, Error>
         Some("public") => GroupType::Public,
         Some(_) => return Err(invalid("groupType must be private or public")),
     };
+    // To logic, 0 means that nothing was said.
+    let max_members = match body.optional_u32("maxMembers")? {
+        Some(0) => return Err(invalid("maxMembers must be 1 or more")),
+        said => said.unwrap_or(0),
+    };
     let request = CreateGroupRequest {
         user_id: caller.sub,
         name: body.string("name")?,
         description: body.optional_string("description")?.unwrap_or_default(),
         member_ids: body.ids("memberIds", call.limits.member_ids_max as usize)?,
-        max_members: body.optional_u32("maxMembers")?.unwrap_or(0),
+        max_members,
         group_type: group_type.into(),
     };
     body.finish()?;

@@ -63,12 +63,20 @@ where
 }
 
 impl<'a> Call<'a> {
+    /// Routes that read a body know no query parameters.
     fn body(&self) -> Result<Body<'a>, Error> {
+        self.query()?.finish()?;
         Body::read(self.request.body)
     }
 
     fn optional_body(&self) -> Result<Body<'a>, Error> {
+        self.query()?.finish()?;
         Body::read_optional(self.request.body)
+    }
+
+    /// Where the request came from, for logic's limits.
+    fn peer_ip(&self) -> String {
+        self.request.peer.ip().to_canonical().to_string()
     }
 
     fn query(&self) -> Result<Query, Error> {
@@ -89,6 +97,9 @@ fn invalid(message: impl Into<String>) -> Error {
 /// The user of a route that needs one, and his device.
 pub(crate) type Caller<'a> = &'a Claims;
 
+/// When to come again if whoever refused did not say.
+const RETRY_AFTER_MS: u64 = 1_000;
+
 /// The response to a request, also to one that was refused.
 pub(crate) fn response(outcome: Result<Answer, Error>, request_id: &str) -> Response {
     match outcome {
@@ -107,6 +118,8 @@ pub(crate) fn response(outcome: Result<Answer, Error>, request_id: &str) -> Resp
 
 pub(crate) fn failure(error: &Error, request_id: &str) -> Response {
     let status = error.code.http_status();
+    // Whoever is told to come again is told when.
+    let retry_after_ms = error.retry_after_ms.or(matches!(status, 429 | 503).then_some(RETRY_AFTER_MS));
     let mut response = Response::new(status)
         .header("X-Request-Id", request_id)
         .header("Cache-Control", "no-store")
@@ -114,14 +127,14 @@ pub(crate) fn failure(error: &Error, request_id: &str) -> Response {
     if status == 401 {
         response = response.header("WWW-Authenticate", "Bearer");
     }
-    if let Some(after_ms) = error.retry_after_ms {
+    if let Some(after_ms) = retry_after_ms {
         // The header counts whole seconds.
         response = response.header("Retry-After", after_ms.div_ceil(1000).max(1).to_string());
     }
-    response.body(Bytes::from(error_body(error, request_id)))
+    response.body(Bytes::from(error_body(error, retry_after_ms, request_id)))
 }
 
-fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
+fn error_body(error: &Error, retry_after_ms: Option<u64>, request_id: &str) -> Vec<u8> {
     let mut body = Vec::with_capacity(256);
     json::object(&mut body, |body| {
         body.object("error", |inner| {
@@ -133,6 +146,9 @@ fn error_body(error: &Error, request_id: &str) -> Vec<u8> {
                 None => inner.raw("details", b"null"),
             }
             inner.str("requestId", request_id);
+            if let Some(after_ms) = retry_after_ms {
+                inner.u64("retryAfterMs", after_ms);
+            }
         });
     });
     body

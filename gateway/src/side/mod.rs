@@ -3,7 +3,13 @@
 
 pub(crate) mod calls;
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+};
 
 use gochat_core::Mailboxes;
 use gochat_infra::{
@@ -15,12 +21,13 @@ use gochat_proto::logic::v1::{
     revocation_service_client::RevocationServiceClient, session_service_client::SessionServiceClient,
     user_service_client::UserServiceClient,
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
 };
 
-use crate::{config::SideConfig, mail::Mail, routes::Lane};
+use crate::{admin::Depth, config::SideConfig, mail::Mail, routes::Lane};
 
 /// Clients of logic's services. Cloning is cheap.
 #[derive(Clone)]
@@ -50,6 +57,8 @@ type Task = Box<dyn FnOnce(Clients) -> Pin<Box<dyn Future<Output = Mail> + Send>
 struct Job {
     shard: usize,
     task: Task,
+    /// The mail if it panics.
+    failed: Box<dyn FnOnce() -> Mail + Send>,
 }
 
 /// A shard's way to the side.
@@ -62,30 +71,51 @@ pub(crate) struct Side {
 
 /// The receiving ends, until the shards and their mailboxes exist.
 pub(crate) struct Lanes {
-    auth: (mpsc::Receiver<Job>, usize),
-    data: (mpsc::Receiver<Job>, usize),
+    auth: LaneEnd,
+    data: LaneEnd,
+}
+
+struct LaneEnd {
+    jobs: mpsc::Receiver<Job>,
+    /// For counting what waits. A sender would keep the lane alive.
+    sender: mpsc::WeakSender<Job>,
+    /// One for each call that may be under way.
+    slots: Arc<Semaphore>,
 }
 
 impl Side {
     pub(crate) fn new(config: &SideConfig) -> (Side, Lanes) {
         let (auth, auth_jobs) = mpsc::channel(config.auth_queue_max);
         let (data, data_jobs) = mpsc::channel(config.data_queue_max);
+        let end = |jobs, sender: &mpsc::Sender<Job>, calls_max| LaneEnd {
+            jobs,
+            sender: sender.downgrade(),
+            slots: Arc::new(Semaphore::new(calls_max)),
+        };
+        let lanes = Lanes {
+            auth: end(auth_jobs, &auth, config.auth_calls_max),
+            data: end(data_jobs, &data, config.data_calls_max),
+        };
         let side = Side { auth, data, retry_after_ms: config.retry_after_ms };
-        (side, Lanes { auth: (auth_jobs, config.auth_calls_max), data: (data_jobs, config.data_calls_max) })
+        (side, lanes)
     }
 
-    /// Hands work over; refused with 1013 when the lane is full. The mail is posted whatever the shard's mailbox
+    /// Hands work over; refused with 1013 when the lane is full. If it panics, `failed` makes the mail. The mail is posted whatever the shard's mailbox
     /// holds: what is admitted here bounds it.
     pub(crate) fn run<F>(
         &self,
         lane: Lane,
         shard: usize,
         make: impl FnOnce(Clients) -> F + Send + 'static,
+        failed: impl FnOnce() -> Mail + Send + 'static,
     ) -> Result<(), Error>
     where
         F: Future<Output = Mail> + Send + 'static,
     {
-        let job = Job { shard, task: Box::new(move |clients| Box::pin(make(clients))) };
+        // What makes the work may panic, too.
+        let task =
+            |clients| Box::pin(async move { make(clients).await }) as Pin<Box<dyn Future<Output = _> + Send>>;
+        let job = Job { shard, task: Box::new(task), failed: Box::new(failed) };
         let sender = match lane {
             Lane::Auth => &self.auth,
             Lane::Data => &self.data,
@@ -99,22 +129,85 @@ impl Side {
 
 impl Lanes {
     /// Begins to work. It ends when the last [`Side`] is gone.
-    pub(crate) fn start(self, runtime: &Handle, clients: &Clients, mailboxes: &Mailboxes<Mail>) {
-        for (jobs, calls_max) in [self.auth, self.data] {
-            runtime.spawn(lane(jobs, calls_max, clients.clone(), mailboxes.clone()));
+    pub(crate) fn start(
+        self,
+        runtime: &Handle,
+        clients: &Clients,
+        mailboxes: &Mailboxes<Mail>,
+        panics: &Counter,
+    ) {
+        for end in [self.auth, self.data] {
+            runtime.spawn(lane(end, clients.clone(), mailboxes.clone(), panics.clone()));
         }
+    }
+
+    /// How many jobs wait and how many calls are under way, for whoever asks.
+    pub(crate) fn depths(&self, config: &SideConfig) -> Vec<Depth> {
+        let (auth, data) = (&self.auth, &self.data);
+        vec![
+            Depth::new("side_auth_waiting", waiting(&auth.sender)),
+            Depth::new("side_auth_calls", under_way(&auth.slots, config.auth_calls_max)),
+            Depth::new("side_data_waiting", waiting(&data.sender)),
+            Depth::new("side_data_calls", under_way(&data.slots, config.data_calls_max)),
+        ]
     }
 }
 
-async fn lane(mut jobs: mpsc::Receiver<Job>, calls_max: usize, clients: Clients, mailboxes: Mailboxes<Mail>) {
-    let slots = Arc::new(Semaphore::new(calls_max));
+fn waiting(sender: &mpsc::WeakSender<Job>) -> impl Fn() -> usize + Send + Sync + 'static {
+    let sender = sender.clone();
+    move || sender.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
+}
+
+fn under_way(slots: &Arc<Semaphore>, calls_max: usize) -> impl Fn() -> usize + Send + Sync + 'static {
+    let slots = Arc::clone(slots);
+    move || calls_max.saturating_sub(slots.available_permits())
+}
+
+async fn lane(end: LaneEnd, clients: Clients, mailboxes: Mailboxes<Mail>, panics: Counter) {
+    let LaneEnd { mut jobs, slots, .. } = end;
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         let Some(job) = jobs.recv().await else { return };
-        let (clients, mailboxes) = (clients.clone(), mailboxes.clone());
+        let (clients, mailboxes, panics) = (clients.clone(), mailboxes.clone(), panics.clone());
         tokio::spawn(async move {
-            let mail = (job.task)(clients).await;
+            let mail = match caught((job.task)(clients)).await {
+                Some(mail) => mail,
+                None => {
+                    panics.inc();
+                    (job.failed)()
+                }
+            };
             mailboxes.shard(job.shard).post_reserved(mail);
             drop(slot);
         });
+    }
+}
+
+/// None when the work panics: whoever waits for its answer must get one, and the shard its place back.
+async fn caught<T>(mut work: Pin<Box<dyn Future<Output = T> + Send>>) -> Option<T> {
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Some),
+        Err(_) => Poll::Ready(None),
+    })
+    .await
+}
+
+/// What is answered for work that panicked; the panic itself is in the log.
+pub(crate) fn panicked() -> Error {
+    Error::new(Code::Internal, "the work behind an answer panicked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_the_work_and_nothing_else() {
+        let pauses = async |panics: bool| {
+            tokio::task::yield_now().await;
+            assert!(!panics, "a fault of ours");
+            7
+        };
+        assert_eq!(caught(Box::pin(pauses(false))).await, Some(7));
+        assert_eq!(caught(Box::pin(pauses(true))).await, None);
     }
 }

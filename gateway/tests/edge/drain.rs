@@ -30,6 +30,8 @@ fn counters_are_shown() {
     ws.send_message("world", "hi", "c1");
     ws.expect("message-ack");
     gate.http("GET", "/nowhere", None, None);
+    gate.down(crate::harness::delivery(crate::harness::message("world", 2, 1), &[]));
+    ws.expect("new-message");
     let begun = std::time::Instant::now();
     let wanted = [
         "gateway_sends_total 1\n",
@@ -37,6 +39,16 @@ fn counters_are_shown() {
         "gateway_edge_ws_connections 1\n",
         "gateway_request_errors_total{code=\"route-not-found\"} 1\n",
         "gateway_closes_total{reason=\"token_expired\"} 0\n",
+        "gateway_connections{state=\"open\"} 1\n",
+        "gateway_connections{state=\"upgrading\"} 0\n",
+        "gateway_queue_depth{queue=\"side_data_waiting\"} 0\n",
+        "gateway_queue_depth{queue=\"presence\"} 0\n",
+        "gateway_sends_unfinished 1\n",
+        "gateway_accept_seconds_count 1\n",
+        "gateway_store_seconds_count 0\n",
+        "gateway_delivery_seconds_count 1\n",
+        "gateway_panics_total 0\n",
+        "gateway_engine_info{name=\"portable-",
     ];
     loop {
         let text = gate.metrics.encode();

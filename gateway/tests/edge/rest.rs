@@ -44,10 +44,17 @@ fn auth_routes() {
         json!({"username": "ann", "email": "a@b", "password": "secret12", "displayName": "Ann"}),
         201,
         json!({"userId": u64::MAX.to_string()}),
-        &["register", "\"ann\"", "\"a@b\"", "\"secret12\"", "\"Ann\""],
+        &["register", "peer_ip: \"127.0.0.1\"", "\"ann\"", "\"a@b\"", "\"secret12\"", "\"Ann\""],
     );
     let body = json!({"username": "ann", "password": "secret12"});
-    check.ok("POST", "/api/auth/login", body, 200, login_answer("drawn"), &["login", "device_id: \"\""]);
+    check.ok(
+        "POST",
+        "/api/auth/login",
+        body,
+        200,
+        login_answer("drawn"),
+        &["login", "device_id: \"\"", "peer_ip: \"127.0.0.1\""],
+    );
     let body = json!({"username": "ann", "password": "x", "deviceId": "d1", "deviceName": "Phone"});
     check.ok("POST", "/api/auth/login", body, 200, login_answer("drawn"), &["login", "\"d1\"", "\"Phone\""]);
     let body = json!({"refreshToken": "r1"});
@@ -207,6 +214,9 @@ fn every_refusal_reads_alike() {
     check("GET", "/api/conversations/world/messages?after_seq=1&before_seq=2", "", 400, 1000, "both");
     check("POST", "/api/conversations/world/read", r#"{"seqId":"3"}"#, 400, 1000, "seqId");
     check("POST", "/api/groups", r#"{"name":"N","groupType":"open"}"#, 400, 1000, "groupType");
+    check("POST", "/api/groups", r#"{"name":"N","maxMembers":0}"#, 400, 1000, "maxMembers");
+    check("POST", "/api/groups?dry=1", r#"{"name":"N"}"#, 400, 1000, "\"dry\"");
+    check("POST", "/api/auth/logout?all=1", "", 400, 1000, "\"all\"");
     check("POST", "/api/groups", r#"{"name":"N","memberIds":[1]}"#, 400, 1000, "memberIds");
     check("POST", "/api/groups/7/members", r#"{"userIds":[]}"#, 400, 1000, "userIds");
     check("GET", "/api/groups/x/members", "", 400, 1000, "group id");
@@ -214,6 +224,24 @@ fn every_refusal_reads_alike() {
     check("GET", "/api/users/me", "", 409, 1017, "changed");
     gate.fake.fail("get_me", Error::new(Code::Internal, "password of the database"));
     check("GET", "/api/users/me", "", 500, 1999, "on our side");
+}
+
+#[test]
+fn every_code_of_logic_keeps_its_status_and_name() {
+    let gate = Gate::start();
+    let token = gate.token(5, "phone");
+    for code in Code::ALL {
+        gate.fake.fail("get_me", Error::new(code, "a sentence").details(json!({"n": 1})));
+        let got = gate.http("GET", "/api/users/me", Some(&token), None);
+        let error = &got.json()["error"];
+        assert_eq!(got.status, code.http_status(), "{code}");
+        assert_eq!(
+            (error["code"].as_u64(), error["name"].as_str()),
+            (Some(code.number().into()), Some(code.name()))
+        );
+        let told = error["message"] == "a sentence" && error["details"] == json!({"n": 1});
+        assert_eq!(told, code != Code::Internal, "{error}");
+    }
 }
 
 #[test]
@@ -229,6 +257,15 @@ fn refusals_have_their_headers() {
     let body = json!({"username": "a", "password": "b"});
     let busy = gate.http("POST", "/api/auth/login", None, Some(body));
     assert_eq!((busy.status, busy.header("retry-after")), (503, Some("2")));
+    assert_eq!(busy.json()["error"]["retryAfterMs"], 1_500);
+    // Whoever refused did not say when: the client is told all the same.
+    for code in [Code::RateLimited, Code::Overloaded, Code::Unavailable] {
+        gate.fake.fail("login", Error::new(code, "not now"));
+        let body = json!({"username": "a", "password": "b"});
+        let busy = gate.http("POST", "/api/auth/login", None, Some(body));
+        assert_eq!(busy.header("retry-after"), Some("1"), "{code}");
+        assert_eq!(busy.json()["error"]["retryAfterMs"], 1_000, "{code}");
+    }
     let upgrade = gate.http("GET", "/ws", Some(&gate.token(1, "d")), None);
     assert_eq!(upgrade.status, 426);
 }

@@ -1,216 +1,24 @@
-//! What is counted, and how it reaches /metrics.
-//!
-//! Shards count in plain numbers. A task asks them for copies now and then, and a scrape reads the last copies, so that
-//! it never waits for a shard.
+//! The numbers of the shards in the form that a scrape reads.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::fmt;
 
-use gochat_core::{Engine, Mailboxes, ShardStats};
-use gochat_infra::{errors::Code, telemetry::Metrics};
+use gochat_core::ShardStats;
+use gochat_infra::errors::Code;
 use prometheus_client::{
-    collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
-    metrics::{
-        MetricType,
-        counter::{ConstCounter, Counter},
-        gauge::ConstGauge,
-    },
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
-use tokio::sync::oneshot;
 
-use crate::{
+use super::{
+    counters::{ByCode, Counters},
     histogram::Histogram,
-    mail::Mail,
-    rates::Whose,
-    shard::{Closed, Shard},
-    upstream::ack::Refusal,
 };
-
-/// One shard's numbers. Gauges are `pending`, `unfinished`, `unfinished_age_ms` and `revocations`.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Counters {
-    pub(crate) opened: u64,
-    pub(crate) closed: u64,
-    pub(crate) frames: u64,
-    pub(crate) sends: u64,
-    pub(crate) pending: u64,
-    pub(crate) unfinished: u64,
-    pub(crate) unfinished_age_ms: u64,
-    pub(crate) acks_accepted: u64,
-    pub(crate) acks_final: u64,
-    pub(crate) acks_stale: u64,
-    pub(crate) delivered: u64,
-    pub(crate) left_out: u64,
-    pub(crate) gaps: u64,
-    pub(crate) gaps_overflown: u64,
-    pub(crate) resyncs: u64,
-    pub(crate) presence_dropped: u64,
-    pub(crate) revocations: u64,
-    pub(crate) revocations_folded: u64,
-    pub(crate) answers_5xx: u64,
-    pub(crate) accept_latency: Histogram,
-    pub(crate) store_latency: Histogram,
-    pub(crate) delivery_latency: Histogram,
-    pub(crate) retries: ByReason<{ Refusal::NAMES.len() }>,
-    pub(crate) too_fast: ByReason<{ Whose::NAMES.len() }>,
-    pub(crate) rejects: ByCode,
-    pub(crate) frame_errors: ByCode,
-    pub(crate) request_errors: ByCode,
-    pub(crate) closes: ByReason<{ Closed::NAMES.len() }>,
-}
-
-/// A number for each code of the error table.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ByCode([u64; Code::ALL.len()]);
-
-impl ByCode {
-    pub(crate) fn count(&mut self, code: Code) {
-        if let Some(at) = Code::ALL.iter().position(|known| *known == code) {
-            self.0[at] += 1;
-        }
-    }
-}
-
-/// A number for each reason of a closed set, by its place in the list of their names.
-#[derive(Debug, Clone)]
-pub(crate) struct ByReason<const N: usize>([u64; N]);
-
-impl<const N: usize> Default for ByReason<N> {
-    fn default() -> Self {
-        ByReason([0; N])
-    }
-}
-
-impl<const N: usize> ByReason<N> {
-    pub(crate) fn count(&mut self, reason: usize) {
-        self.0[reason] += 1;
-    }
-}
-
-/// Numbers of the threads beside the shards.
-#[derive(Debug, Default)]
-pub(crate) struct SideCounters {
-    pub(crate) downstream_records: Counter,
-    pub(crate) downstream_foreign: Counter,
-    pub(crate) downstream_unreadable: Counter,
-    pub(crate) downstream_dropped: Counter,
-    pub(crate) downstream_lost: Counter,
-    pub(crate) session_report_failures: Counter,
-    pub(crate) revocation_load_failures: Counter,
-    pub(crate) events_lost: Counter,
-    pub(crate) events_unreadable: Counter,
-}
-
-/// The last copies of all shards' numbers.
-#[derive(Debug, Default)]
-struct Copies {
-    counters: Vec<Counters>,
-    stats: Vec<ShardStats>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Shown(Arc<Mutex<Copies>>);
-
-/// Registers everything, and returns the task that keeps it up to date.
-pub(crate) fn publish(
-    metrics: &Metrics,
-    side: &SideCounters,
-    engine: Arc<Engine<Shard>>,
-    mailboxes: Mailboxes<Mail>,
-    interval_ms: u64,
-) -> impl Future<Output = ()> + Send + use<> {
-    let shown = Shown::default();
-    metrics.with("gateway", |registry| {
-        registry.register(
-            "downstream_records",
-            "Records read from the downstream",
-            side.downstream_records.clone(),
-        );
-        registry.register(
-            "downstream_foreign",
-            "Records for another instance",
-            side.downstream_foreign.clone(),
-        );
-        registry.register("downstream_unreadable", "Unreadable records", side.downstream_unreadable.clone());
-        let help = "Items not delivered because a shard's mailbox stayed full";
-        registry.register("downstream_dropped", help, side.downstream_dropped.clone());
-        registry.register(
-            "downstream_lost",
-            "Records lost before they were read",
-            side.downstream_lost.clone(),
-        );
-        let help = "Session reports that failed";
-        registry.register("session_report_failures", help, side.session_report_failures.clone());
-        let help = "Failed questions for revocations";
-        registry.register("revocation_load_failures", help, side.revocation_load_failures.clone());
-        registry.register(
-            "events_lost",
-            "Events of users lost before they were read",
-            side.events_lost.clone(),
-        );
-        registry.register("events_unreadable", "Unreadable events of users", side.events_unreadable.clone());
-        registry.register_collector(Box::new(shown.clone()));
-    });
-    keep_up_to_date(shown, engine, mailboxes, Duration::from_millis(interval_ms))
-}
-
-async fn keep_up_to_date(
-    shown: Shown,
-    engine: Arc<Engine<Shard>>,
-    mailboxes: Mailboxes<Mail>,
-    interval: Duration,
-) {
-    loop {
-        let asked = Arc::clone(&engine);
-        let stats = tokio::task::spawn_blocking(move || asked.stats()).await.unwrap_or_default();
-        let counters = sample(&mailboxes, interval).await;
-        shown.renew(counters, stats, mailboxes.len());
-        tokio::time::sleep(interval).await;
-    }
-}
-
-async fn sample(mailboxes: &Mailboxes<Mail>, patience: Duration) -> Vec<Counters> {
-    let mut counters = Vec::with_capacity(mailboxes.len());
-    for shard in 0..mailboxes.len() {
-        let (to, answer) = oneshot::channel();
-        if mailboxes.shard(shard).post(Mail::Sample(to), 64).is_ok()
-            && let Ok(Ok(sampled)) = tokio::time::timeout(patience, answer).await
-        {
-            counters.push(sampled);
-        }
-    }
-    counters
-}
-
-impl Shown {
-    /// When a shard was too busy to answer, the numbers of the last time stay.
-    fn renew(&self, counters: Vec<Counters>, stats: Vec<ShardStats>, shards: usize) {
-        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counters.len() == shards {
-            copies.counters = counters;
-        }
-        if stats.len() == shards {
-            copies.stats = stats;
-        }
-    }
-}
-
-impl Collector for Shown {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        own(&mut encoder, &copies.counters)?;
-        engine(&mut encoder, &copies.stats)
-    }
-}
+use crate::{rates::Whose, shard::Closed, upstream::ack::Refusal};
 
 type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
 
-fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
+pub(super) fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
     let counters: [Number<Counters>; 15] = [
         ("connections_opened", "Connections that came home", |c| c.opened),
         ("connections_closed", "Connections that ended", |c| c.closed),
@@ -279,7 +87,7 @@ fn by_reason<const N: usize>(
     family(encoder, name, help, "reason", names.iter().enumerate().map(|(at, name)| (*name, sum(at))))
 }
 
-fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
+pub(super) fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
     let counters: [Number<ShardStats>; 27] = [
         ("edge_accepted", "Sockets accepted", |s| s.accepted),
         ("edge_accept_backoffs", "Pauses of accepting", |s| s.accept_backoffs),
@@ -329,8 +137,40 @@ fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Re
     for (name, help, number) in gauges {
         gauge(encoder, name, help, shards.iter().map(number).sum())?;
     }
+    connections(encoder, shards)?;
     reasons(encoder, "edge_closes", "Ended WebSocket connections", shards, |s| s.closes().collect())?;
     reasons(encoder, "edge_refusals", "Connections refused", shards, |s| s.refusals().collect())
+}
+
+/// Every connection stands in one state. Those on their way home are between two shards, which are not asked at the
+/// same moment: their number is good to a few.
+fn connections(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
+    let sum = |of: fn(&ShardStats) -> u64| shards.iter().map(of).sum::<u64>();
+    let arrived = sum(|s| s.handed_in) + sum(|s| s.handed_refused);
+    let on_their_way = sum(|s| s.handed_over).saturating_sub(arrived);
+    let states = [
+        ("http", sum(|s| s.http_connections)),
+        ("upgrading", on_their_way),
+        ("open", sum(|s| s.ws_connections).saturating_sub(sum(|s| s.ws_closing))),
+        ("closing", sum(|s| s.ws_closing)),
+    ];
+    let help = "Connections by state";
+    gauges(encoder, "connections", help, "state", states.into_iter())
+}
+
+pub(super) fn gauges<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl Iterator<Item = (&'a str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (value, number) in values {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        ConstGauge::new(number).encode(family.encode_family(&[(label, value)])?)?;
+    }
+    Ok(())
 }
 
 /// Sums numbers that each shard gives by reason, in the same order.
