@@ -1,6 +1,7 @@
 //! Every bound of the repository, with its unit in its name.
 use std::path::PathBuf;
 
+use gochat_infra::mq::FatalHandler;
 use serde::Deserialize;
 
 /// Configuration of the repository.
@@ -45,6 +46,15 @@ pub struct SqliteConfig {
     pub write_group_jobs: usize,
     /// What a write that is refused by a full queue is told to wait before it tries again.
     pub write_retry_after_ms: u64,
+    /// How long closing waits for reads under way and for the write-ahead log to be moved into the file. After
+    /// that the log stays, and the next start reads it.
+    pub close_deadline_ms: u64,
+    /// What to do when an fsync fails; set by the program.
+    #[serde(skip)]
+    pub on_fatal: FatalHandler,
+    /// For tests only: the fsync of the commit of this number (counted from 1 after opening, the making of
+    /// tables left out) counts as failed, after the commit was written. 0, the default, breaks nothing.
+    pub fault_fsync_at: u64,
 }
 
 impl Default for SqliteConfig {
@@ -62,6 +72,9 @@ impl Default for SqliteConfig {
             write_queue_bytes: 64 << 20,
             write_group_jobs: 256,
             write_retry_after_ms: 200,
+            close_deadline_ms: 10_000,
+            on_fatal: FatalHandler::ending_process("the store"),
+            fault_fsync_at: 0,
         }
     }
 }

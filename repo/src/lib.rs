@@ -68,7 +68,8 @@ impl Repo {
         grpc::routes(&self.service)
     }
 
-    /// Finishes the writes that were admitted, refuses further ones, and closes the data.
+    /// Finishes the writes that were admitted, refuses further ones, moves the write-ahead log into the file
+    /// (within `close_deadline_ms`), and closes the data.
     pub async fn close(&self) {
         self.service.store.close().await;
     }

@@ -57,14 +57,21 @@ impl TopicConfig {
 #[derive(Clone)]
 pub struct FatalHandler(pub Arc<dyn Fn(&str) + Send + Sync>);
 
-impl Default for FatalHandler {
-    /// Logs the reason and ends the process with status 74 (EX_IOERR).
-    fn default() -> Self {
-        FatalHandler(Arc::new(|reason| {
-            tracing::error!(reason, "the queue can't go on; ending the process");
-            crate::telemetry::last_words(&format!("gochat: the queue can't go on: {reason}"));
+impl FatalHandler {
+    /// Logs the reason why this part can't go on and ends the process with status 74 (EX_IOERR).
+    pub fn ending_process(part: &'static str) -> Self {
+        FatalHandler(Arc::new(move |reason| {
+            tracing::error!(reason, "{part} can't go on; ending the process");
+            crate::telemetry::last_words(&format!("gochat: {part} can't go on: {reason}"));
             std::process::exit(74);
         }))
+    }
+}
+
+impl Default for FatalHandler {
+    /// Ends the process in the name of the queue.
+    fn default() -> Self {
+        Self::ending_process("the queue")
     }
 }
 

@@ -104,11 +104,7 @@ async fn heads_are_bounded_and_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder);
     config.limits.heads_max = 3;
-    let deps = RepoDeps {
-        cache: Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default())),
-        metrics: Metrics::new(),
-    };
-    let repo = Repo::open(config, deps).await.unwrap();
+    let repo = Repo::open(config, deps()).await.unwrap();
     let client = Client::local(repo.routes());
     let users = (1..=4).map(user).collect();
     UserRepoClient::new(client.clone()).create_users(CreateUsersRequest { users }).await.unwrap();

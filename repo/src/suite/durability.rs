@@ -82,16 +82,66 @@ async fn a_closed_repository_says_so() {
 }
 
 #[tokio::test]
+async fn a_clean_stop_leaves_nothing_in_the_log() {
+    let bench = open().await;
+    bench.saved(batch("world", 1, 0, 50)).await;
+    bench.seqs("world").await;
+    let log = bench.folder.path().join("deep/gochat.db-wal");
+    assert!(std::fs::metadata(&log).unwrap().len() > 0, "what was written lies in the log first");
+    bench.repo.close().await;
+    assert!(std::fs::metadata(&log).is_ok_and(|log| log.len() == 0) || !log.exists());
+    // The file alone is the store.
+    let copy = tempfile::tempdir().unwrap();
+    let file = config(&copy).sqlite.file;
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::copy(bench.folder.path().join("deep/gochat.db"), file).unwrap();
+    assert_eq!(open_in(copy, key_hash).await.seqs("world").await.len(), 50);
+}
+
+#[tokio::test]
+async fn a_stop_that_may_not_wait_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder);
+    config.sqlite.close_deadline_ms = 0;
+    let repo = Repo::open(config, deps()).await.unwrap();
+    let users = UserRepoClient::new(Client::local(repo.routes()));
+    users.clone().create_user(CreateUserRequest { user: Some(user(1)) }).await.unwrap();
+    repo.close().await;
+    assert_eq!(open_in(folder, key_hash).await.user(1).await.username, "User1");
+}
+
+#[tokio::test]
+async fn nothing_is_written_after_a_failed_fsync() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut config = config(&folder);
+    config.sqlite.fault_fsync_at = 2;
+    let tell = told.clone();
+    // The real handler ends the process; this one comes back.
+    let handler = move |reason: &str| tell.lock().unwrap().push(reason.to_owned());
+    config.sqlite.on_fatal = gochat_infra::mq::FatalHandler(std::sync::Arc::new(handler));
+    let repo = Repo::open(config, deps()).await.unwrap();
+    let users = UserRepoClient::new(Client::local(repo.routes()));
+    let create = |id| {
+        let mut users = users.clone();
+        async move { users.create_user(CreateUserRequest { user: Some(user(id)) }).await }
+    };
+    create(1).await.unwrap();
+    for id in 2..=4 {
+        assert_eq!(code(create(id).await), Code::Unavailable);
+    }
+    repo.close().await;
+    let told = told.lock().unwrap();
+    assert!(told.len() == 1 && told[0].contains("gochat.db-wal"), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_full_queue_refuses_and_says_when_to_come_back() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder);
     config.sqlite.write_queue_jobs = 1;
     config.sqlite.write_group_jobs = 1;
-    let deps = RepoDeps {
-        cache: Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default())),
-        metrics: Metrics::new(),
-    };
-    let repo = Repo::open(config, deps).await.unwrap();
+    let repo = Repo::open(config, deps()).await.unwrap();
     let users = UserRepoClient::new(Client::local(repo.routes()));
     let calls = (1..=50).map(|id| {
         let mut users = users.clone();
@@ -126,11 +176,7 @@ async fn a_file_of_a_newer_program_is_refused_in_a_sentence() {
     let bench = open().await;
     bench.repo.close().await;
     bench.repo.service.store.pretend_newer_schema(&bench.folder.path().join("deep/gochat.db")).await;
-    let deps = RepoDeps {
-        cache: Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default())),
-        metrics: Metrics::new(),
-    };
-    let refused = Repo::open(config(&bench.folder), deps).await.err().unwrap();
+    let refused = Repo::open(config(&bench.folder), deps()).await.err().unwrap();
     assert!(refused.message.contains("written by a newer gochat"), "{}", refused.message);
     assert!(refused.message.contains("gochat.db"), "{}", refused.message);
 }

@@ -59,6 +59,12 @@ fn config(folder: &tempfile::TempDir) -> RepoConfig {
     }
 }
 
+/// A cache and counters of its own.
+fn deps() -> RepoDeps {
+    let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
+    RepoDeps { cache, metrics: Metrics::new() }
+}
+
 async fn open() -> Bench {
     open_with(key_hash).await
 }

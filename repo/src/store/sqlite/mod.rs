@@ -3,6 +3,7 @@
 //! thread).
 mod conversations;
 mod copy;
+mod disk;
 mod groups;
 mod messages;
 mod open;

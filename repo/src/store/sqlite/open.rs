@@ -10,6 +10,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Row};
 
+use super::disk;
 use super::writer::Writer;
 use crate::config::SqliteConfig;
 use crate::metrics::RepoMetrics;
@@ -27,6 +28,7 @@ pub(crate) struct SqliteStore {
     pub(super) copy_options: SqliteConnectOptions,
     /// Held while a copy is made.
     pub(super) copying: tokio::sync::Mutex<()>,
+    close_deadline: Duration,
     epoch: u64,
 }
 
@@ -49,11 +51,14 @@ impl SqliteStore {
             .await
             .map_err(|error| cannot_open(&config.file, error.to_string()))?;
         migrate(&config.file, &mut conn).await?;
+        begin_log_anew(&config.file, &mut conn).await?;
         let epoch = read_epoch(&mut conn).await.map_err(refuse::database)?;
         let readers = open_readers(config).await?;
-        let writer = Writer::start(conn, config, key_hash, metrics);
+        let writer = Writer::start(conn, writer_options(config), config, key_hash, metrics);
         let copy_options = reader_options(config).thread_name(|_| "repo-copy".to_owned());
-        Ok(Self { readers, writer, key_hash, copy_options, copying: Default::default(), epoch })
+        let close_deadline = Duration::from_millis(config.close_deadline_ms);
+        let copying = Default::default();
+        Ok(Self { readers, writer, key_hash, copy_options, copying, close_deadline, epoch })
     }
 
     /// Which history this is; raised when older data is restored, which happens only while no program has
@@ -62,10 +67,25 @@ impl SqliteStore {
         self.epoch
     }
 
-    /// Finishes the writes that were admitted, then closes every connection.
+    /// Finishes the writes that were admitted, then closes every connection. The readers go first: only a
+    /// connection that is alone can empty the log.
     pub(crate) async fn close(&self) {
-        self.writer.close().await;
-        self.readers.close().await;
+        let writer = self.writer.close().await;
+        let closing = async {
+            self.readers.close().await;
+            match writer {
+                Some(conn) => disk::close(conn).await,
+                None => Ok(false),
+            }
+        };
+        match tokio::time::timeout(self.close_deadline, closing).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => tracing::info!("the database was closed with some of its write-ahead log left"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the write-ahead log stays: it can't be moved into the file")
+            }
+            Err(_) => tracing::warn!("the write-ahead log stays: moving it into the file took too long"),
+        }
     }
 }
 
@@ -95,6 +115,23 @@ fn writer_options(config: &SqliteConfig) -> SqliteConnectOptions {
 
 fn reader_options(config: &SqliteConfig) -> SqliteConnectOptions {
     options(config, config.reader_cache_kib).read_only(true)
+}
+
+/// Moves what a crash left in the write-ahead log into the file. After a failed fsync the log may be whole in
+/// memory and broken on the disk; what is appended to it would be lost with it when the power fails.
+async fn begin_log_anew(file: &Path, conn: &mut SqliteConnection) -> Result<()> {
+    match disk::empty_log(conn).await.map_err(refuse::database) {
+        Ok(_) => Ok(()),
+        Err(error) if disk::sync_failed(&error) => Err(cannot_open(file, disk::cause(&error))),
+        Err(error) => {
+            let cause = disk::cause(&error);
+            tracing::warn!(
+                cause,
+                "the write-ahead log can't be moved into the data file yet; going on with it"
+            );
+            Ok(())
+        }
+    }
 }
 
 async fn open_readers(config: &SqliteConfig) -> Result<SqlitePool> {

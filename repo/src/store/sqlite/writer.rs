@@ -3,18 +3,23 @@
 //!
 //! A group is saved whole or not at all; when it fails, each of its writes is tried alone, so that one bad
 //! write can't fail its neighbours. A write is answered only after its commit.
+//!
+//! After a failure the connection is opened anew: SQLite takes a transaction back by itself when the disk is
+//! full, and a connection that was told so in the middle of one is of no use any more.
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gochat_infra::errors::{Code, Error};
+use gochat_infra::mq::FatalHandler;
 use gochat_proto::repo::v1::{ConversationBatch, MarkReadResponse, SaveOutcome};
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{conversations, save};
+use super::{conversations, disk, save};
 use crate::config::SqliteConfig;
 use crate::metrics::{Refused, RepoMetrics};
 use crate::store::message_key::KeyHash;
@@ -38,7 +43,7 @@ pub(super) struct Writer {
     room: Arc<Semaphore>,
     room_kib: u32,
     retry_after_ms: u64,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<JoinHandle<Option<SqliteConnection>>>>,
     metrics: RepoMetrics,
     #[cfg(test)]
     pub(super) faults: Arc<faults::Faults>,
@@ -70,6 +75,7 @@ struct ReadJob {
 impl Writer {
     pub(super) fn start(
         conn: SqliteConnection,
+        options: SqliteConnectOptions,
         config: &SqliteConfig,
         key_hash: KeyHash,
         metrics: &RepoMetrics,
@@ -79,9 +85,14 @@ impl Writer {
         #[cfg(test)]
         let faults = Arc::new(faults::Faults::default());
         let task = WriterTask {
-            conn,
+            conn: Some(conn),
+            options,
             key_hash,
             group_jobs: config.write_group_jobs.max(1),
+            commits: 0,
+            failing: false,
+            on_fatal: config.on_fatal.clone(),
+            fault_fsync_at: config.fault_fsync_at,
             metrics: metrics.clone(),
             #[cfg(test)]
             faults: faults.clone(),
@@ -138,13 +149,13 @@ impl Writer {
             .retry_after_ms(self.retry_after_ms)
     }
 
-    /// Admits no more, waits until what was admitted is written, and closes the connection.
-    pub(super) async fn close(&self) {
+    /// Admits no more and waits until what was admitted is written. Hands back the connection, unless the
+    /// last write failed or this was called before.
+    pub(super) async fn close(&self) -> Option<SqliteConnection> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Err(error)) = async { Some(task?.await) }.await {
-            tracing::error!(%error, "the writer of the database ended badly");
-        }
+        let ended = task?.await;
+        ended.inspect_err(|error| tracing::error!(%error, "the writer of the database ended badly")).ok()?
     }
 }
 
@@ -153,55 +164,99 @@ fn stopped() -> Error {
 }
 
 struct WriterTask {
-    conn: SqliteConnection,
+    /// None after a failure, until the next write.
+    conn: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
     key_hash: KeyHash,
     group_jobs: usize,
+    /// Since opening.
+    commits: u64,
+    /// The last transaction failed: said once, not for each.
+    failing: bool,
+    on_fatal: FatalHandler,
+    fault_fsync_at: u64,
     metrics: RepoMetrics,
     #[cfg(test)]
     faults: Arc<faults::Faults>,
 }
 
 impl WriterTask {
-    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) {
+    /// Hands back the connection when nothing more will come; None after a failure.
+    async fn run(mut self, mut queue: mpsc::Receiver<Queued>) -> Option<SqliteConnection> {
         let mut group = Vec::with_capacity(self.group_jobs);
         while queue.recv_many(&mut group, self.group_jobs).await > 0 {
-            self.write(&mut group).await;
+            if self.write(&mut group).await.is_break() {
+                // Only when the fatal handler came back. Who waits in the queue is told that it has ended.
+                return None;
+            }
         }
-        if let Err(error) = self.conn.close().await {
-            tracing::error!(%error, "the writer's connection did not close cleanly");
-        }
+        self.conn
     }
 
-    /// Writes a group and answers each of its callers.
-    async fn write(&mut self, group: &mut Vec<Queued>) {
-        let failure = match self.transaction(group).await {
-            Ok(()) => {
-                self.metrics.committed(group.len());
-                return group.drain(..).for_each(|queued| queued.job.committed());
-            }
-            Err(failure) => failure,
+    /// Writes a group and answers each of its callers. Breaks when nothing may be written any more.
+    async fn write(&mut self, group: &mut Vec<Queued>) -> ControlFlow<()> {
+        let Err(failure) = self.attempt(group).await else {
+            group.drain(..).for_each(|queued| queued.job.committed());
+            return ControlFlow::Continue(());
         };
-        self.metrics.write_failed();
-        if group.len() == 1 {
-            return group.drain(..).for_each(|queued| queued.job.failed(failure.clone()));
+        if group.len() == 1 || disk::disk_failed(&failure) || disk::sync_failed(&failure) {
+            let goes_on = self.judge(&failure);
+            group.drain(..).for_each(|queued| queued.job.failed(failure.clone()));
+            return goes_on;
         }
         tracing::warn!(error = %failure, writes = group.len(), "a group of writes failed, trying each alone");
         for mut queued in group.drain(..) {
-            match self.transaction(std::slice::from_mut(&mut queued)).await {
-                Ok(()) => {
-                    self.metrics.committed(1);
-                    queued.job.committed();
-                }
+            match self.attempt(std::slice::from_mut(&mut queued)).await {
+                Ok(()) => queued.job.committed(),
                 Err(failure) => {
-                    self.metrics.write_failed();
+                    self.judge(&failure)?;
                     queued.job.failed(failure);
                 }
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    /// Ends the process when the failure is one after which nothing can be relied on.
+    fn judge(&self, failure: &Error) -> ControlFlow<()> {
+        if !disk::sync_failed(failure) {
+            return ControlFlow::Continue(());
+        }
+        let file = self.options.get_filename();
+        (self.on_fatal.0)(&format!("fsync of {}-wal: {}", file.display(), disk::cause(failure)));
+        ControlFlow::Break(())
+    }
+
+    /// One transaction, counted; after a failure the connection is given up.
+    async fn attempt(&mut self, group: &mut [Queued]) -> Result<()> {
+        let done = self.transaction(group).await;
+        match &done {
+            Ok(()) => {
+                self.metrics.committed(group.len());
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the database can be written again");
+                }
+            }
+            Err(failure) => {
+                self.metrics.write_failed();
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(cause = disk::cause(failure), "a write to the database failed");
+                }
+                if let Some(conn) = self.conn.take() {
+                    // It failed already; how it ends says nothing new.
+                    drop(conn.close().await);
+                }
+            }
+        }
+        done
     }
 
     async fn transaction(&mut self, group: &mut [Queued]) -> Result<()> {
-        let mut tx = self.conn.begin_with("BEGIN IMMEDIATE").await.map_err(refuse::database)?;
+        let conn = match &mut self.conn {
+            Some(conn) => conn,
+            none => none.insert(self.options.connect().await.map_err(refuse::database)?),
+        };
+        let mut tx = conn.begin_with("BEGIN IMMEDIATE").await.map_err(refuse::database)?;
         let mut saves: Vec<&mut SaveJob> = Vec::new();
         let mut reads: Vec<&mut ReadJob> = Vec::new();
         let mut changes: Vec<&mut Box<dyn AnyChange>> = Vec::new();
@@ -232,7 +287,12 @@ impl WriterTask {
         }
         #[cfg(test)]
         self.faults.before_commit()?;
-        tx.commit().await.map_err(refuse::database)
+        tx.commit().await.map_err(refuse::database)?;
+        self.commits += 1;
+        match self.commits == self.fault_fsync_at {
+            true => Err(disk::injected_sync_failure()),
+            false => Ok(()),
+        }
     }
 }
 
