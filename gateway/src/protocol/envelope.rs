@@ -34,6 +34,9 @@ struct Wire<'a> {
 /// Reads the envelope without building a tree: one pass, borrowed from the text. The error is a sentence for
 /// the client's developer.
 pub(crate) fn parse(text: &str) -> Result<Envelope<'_>, String> {
+    if !is_object(text) {
+        return Err("a frame must be a JSON object".to_owned());
+    }
     let wire: Wire<'_> = serde_json::from_str(text).map_err(|error| sentence(&error))?;
     let id = wire.id.map(RawValue::get);
     if id.is_some_and(|id| !is_echoable(id)) {
@@ -41,6 +44,12 @@ pub(crate) fn parse(text: &str) -> Result<Envelope<'_>, String> {
     }
     let data = wire.data.map_or("{}", RawValue::get);
     Ok(Envelope { kind: wire.kind, data, id })
+}
+
+/// What follows the first brace is the parser's to judge. Without this, serde would also read a struct from an
+/// array of its fields in their order.
+pub(crate) fn is_object(json: &str) -> bool {
+    json.trim_ascii_start().starts_with('{')
 }
 
 fn is_echoable(id: &str) -> bool {
@@ -102,6 +111,7 @@ mod tests {
             "",
             "ping",
             "[]",
+            r#"["ping"]"#,
             "{}",
             "null",
             r#"{"type":1}"#,

@@ -170,6 +170,9 @@ fn check_conversation(id: &str) -> Result<(), Error> {
 }
 
 fn data<'a, T: Deserialize<'a>>(envelope: &Envelope<'a>) -> Result<T, Error> {
+    if !envelope::is_object(envelope.data) {
+        return Err(invalid(format!("data of {} must be a JSON object", envelope.kind)));
+    }
     serde_json::from_str(envelope.data)
         .map_err(|error| invalid(format!("data of {}: {}", envelope.kind, envelope::sentence(&error))))
 }
@@ -273,6 +276,8 @@ mod tests {
         check(r#"{"type":"sync","data":{"conversationId":"x"}}"#, InvalidInput, "conversationId");
         check(r#"{"type":"sync","data":{"conversationId":"world","limit":0}}"#, InvalidInput, "limit");
         check(r#"{"type":"sync","data":[]}"#, InvalidInput, "sync");
+        check(r#"{"type":"sync","data":["world",0,7]}"#, InvalidInput, "must be a JSON object");
+        check(r#"{"type":"heads","data":[]}"#, InvalidInput, "must be a JSON object");
         check(r#"{"type":"mark-read","data":{"conversationId":"world","seqId":-1}}"#, InvalidInput, "-1");
         check(r#"{"type":"heads","data":{"conversations":{"world":"5"}}}"#, InvalidInput, "world");
         check(r#"{"type":"heads","data":{"conversations":{"w":5}}}"#, InvalidInput, "conversationId");

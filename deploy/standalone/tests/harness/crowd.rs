@@ -67,10 +67,13 @@ impl Crowd {
     }
 }
 
-/// Returns when the server has acknowledged `more` messages from now on: it is alive and under load.
+/// Returns when the server has acknowledged and stored `more` messages from now on: it is alive and under load.
 pub fn wait_for_progress(load: &ChatLoad, more: u64) {
-    let before = load.progress().accepted;
-    until("messages are acknowledged", || load.progress().accepted >= before + more);
+    let before = load.progress();
+    until("messages are acknowledged and stored", || {
+        let now = load.progress();
+        now.accepted >= before.accepted + more && now.stored >= before.stored + more
+    });
 }
 
 /// Ends the load; nothing may be lost, doubled, missing, out of order or made up, for anybody.

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
 pub mod crowd;
+pub mod disk;
+pub mod witness;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
-use tungstenite::{Message, WebSocket};
+use tungstenite::{HandshakeError, Message, WebSocket};
 
 /// Long enough for a loaded two-core machine; reaching it is a failure, never a measurement.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ pub struct Server {
     pub admin: SocketAddr,
     data: PathBuf,
     args: Vec<String>,
+    /// Variables of the next start.
+    pub env: Vec<(String, String)>,
 }
 
 impl Server {
@@ -42,15 +46,25 @@ impl Server {
 
     /// As [`Server::start`], with further arguments.
     pub fn start_with(data: &Path, args: &[&str]) -> Server {
-        Server::start_logging_to(data, args, Stdio::inherit())
+        Server::start_as(data, args, &[])
     }
 
     /// As [`Server::start_with`], with a standard error of the test's choice.
     pub fn start_logging_to(data: &Path, args: &[&str], stderr: Stdio) -> Server {
+        Server::launch(data, args, &[], stderr)
+    }
+
+    /// As [`Server::start_with`], with variables too; they hold for restarts as well, until [`Server::env`] changes.
+    pub fn start_as(data: &Path, args: &[&str], env: &[(&str, &str)]) -> Server {
+        Server::launch(data, args, env, Stdio::inherit())
+    }
+
+    fn launch(data: &Path, args: &[&str], env: &[(&str, &str)], stderr: Stdio) -> Server {
         let args: Vec<String> = args.iter().map(|a| a.to_string()).collect();
+        let env: Vec<(String, String)> = env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let (child, http, admin) = spawn(data, &args, any, any, stderr);
-        Server { child, http, admin, data: data.to_owned(), args }
+        let (child, http, admin) = spawn(data, &args, &env, any, any, stderr);
+        Server { child, http, admin, data: data.to_owned(), args, env }
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -61,7 +75,8 @@ impl Server {
 
     /// Starts again on the same ports and data after [`Server::kill`] or [`Server::terminate`].
     pub fn restart(&mut self) {
-        let (child, http, admin) = spawn(&self.data, &self.args, self.http, self.admin, Stdio::inherit());
+        let (child, http, admin) =
+            spawn(&self.data, &self.args, &self.env, self.http, self.admin, Stdio::inherit());
         assert_eq!((http, admin), (self.http, self.admin));
         self.child = child;
     }
@@ -85,6 +100,11 @@ impl Server {
         }
     }
 
+    /// It has not ended by itself.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("the server can be waited for").is_none()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -95,9 +115,16 @@ impl Server {
 
     /// One REST call: status and JSON body (null when empty).
     pub fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> (u16, Value) {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|b| ("Authorization", b.as_str())).collect();
+        self.call_raw(method, path, &headers, &body.map(|b| b.to_string()).unwrap_or_default())
+    }
+
+    /// As [`Server::call`], with any headers and any text as the body.
+    pub fn call_raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
         let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
-        if let Some(token) = token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -105,8 +132,8 @@ impl Server {
             .timeout_global(Some(PATIENCE))
             .build()
             .into();
-        let text = body.map(|b| b.to_string()).unwrap_or_default();
-        let request = request.header("Content-Type", "application/json").body(text).expect("a request");
+        let request =
+            request.header("Content-Type", "application/json").body(body.to_owned()).expect("a request");
         let mut response = agent.run(request).expect("the server answers");
         let text = response.body_mut().read_to_string().expect("a body");
         let value = if text.is_empty() {
@@ -142,16 +169,66 @@ impl Server {
         User { id: text("userId"), token: text("accessToken"), device: text("deviceId") }
     }
 
+    /// Asks for a WebSocket with these headers: the socket, or the refusal's status and JSON.
+    pub fn upgrade(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Client, (u16, Value)> {
+        let mut request = format!("ws://{}{path}", self.http).into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
+        let stream = TcpStream::connect(self.http).expect("the server listens");
+        stream.set_nodelay(true).expect("an option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+        match tungstenite::client(request, stream) {
+            Ok((socket, _)) => Ok(Client { socket }),
+            Err(HandshakeError::Failure(tungstenite::Error::Http(refusal))) => {
+                let body = refusal.body().as_deref().unwrap_or_default();
+                Err((refusal.status().as_u16(), serde_json::from_slice(body).unwrap_or_default()))
+            }
+            Err(error) => panic!("the upgrade was not answered: {error}"),
+        }
+    }
+
+    /// All messages of a conversation that the user may see, from the first one on, by REST pages; none while there is no
+    /// such conversation.
+    pub fn history(&self, user: &User, conversation: &str) -> Vec<Value> {
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |last| last["seqId"].as_u64().expect("a seq"));
+            let path = format!("/api/conversations/{conversation}/messages?after_seq={after}&limit=100");
+            let (status, page) = self.call("GET", &path, Some(&user.token), None);
+            if status == 404 {
+                return all;
+            }
+            assert_eq!(status, 200, "{page}");
+            all.extend(page["messages"].as_array().expect("messages").iter().cloned());
+            if page["hasMore"] == json!(false) {
+                return all;
+            }
+        }
+    }
+
+    /// Makes a group of the owner and these members; its id and its conversation's.
+    pub fn group(&self, owner: &User, members: &[&User]) -> (String, String) {
+        let ids: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
+        let make = json!({"name": "a group", "memberIds": ids});
+        let (status, made) = self.call("POST", "/api/groups", Some(&owner.token), Some(make));
+        assert_eq!(status, 201, "{made}");
+        let text = |name: &str| made[name].as_str().expect("an id").to_owned();
+        (text("groupId"), text("conversationId"))
+    }
+
+    /// The value of one line of /metrics; 0 when there is none yet.
+    pub fn metric(&self, name: &str) -> f64 {
+        let mut answer = ureq::get(format!("http://{}/metrics", self.admin)).call().expect("metrics");
+        let text = answer.body_mut().read_to_string().expect("text");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.trim().parse().expect("a number"))
+    }
+
     /// Opens the user's WebSocket and reads `hello`.
     pub fn connect(&self, user: &User) -> Client {
-        let mut request = format!("ws://{}/ws", self.http).into_client_request().unwrap();
-        let bearer = format!("Bearer {}", user.token).parse().unwrap();
-        request.headers_mut().insert("Authorization", bearer);
-        let stream = TcpStream::connect(self.http).expect("the server listens");
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (socket, _) = tungstenite::client(request, stream).expect("the upgrade succeeds");
-        let mut client = Client { socket };
+        let bearer = format!("Bearer {}", user.token);
+        let mut client = self.upgrade("/ws", &[("Authorization", &bearer)]).expect("the upgrade succeeds");
         let hello = client.next();
         assert_eq!(hello["type"], "hello", "{hello}");
         client
@@ -168,13 +245,16 @@ impl Drop for Server {
 fn spawn(
     data: &Path,
     args: &[String],
+    env: &[(String, String)],
     http: SocketAddr,
     admin: SocketAddr,
     stderr: Stdio,
 ) -> (Child, SocketAddr, SocketAddr) {
-    // With the soft limit of a usual shell, which the server has to raise by itself.
+    // With the soft limit of a usual shell, which the server has to raise by itself; and so that a limit on the
+    // size of files is an error of a write and no deadly signal.
     let mut child = Command::new("sh")
-        .args(["-c", "ulimit -Sn 1024; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gochat")])
+        .args(["-c", "trap '' XFSZ; ulimit -Sn 1024; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gochat")])
+        .envs(env.iter().map(|(k, v)| (k, v)))
         .args(["--listen", &http.to_string(), "--admin", &admin.to_string(), "--data"])
         .arg(data)
         .args(args)
@@ -229,6 +309,11 @@ impl Client {
         self.socket.send(Message::text(frame)).expect("the socket takes a frame");
     }
 
+    /// Sends any text as a frame.
+    pub fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).expect("the socket takes a frame");
+    }
+
     /// Sends one chat message.
     pub fn say(&mut self, conversation: &str, content: &str, client_msg_id: &str) {
         self.send(
@@ -247,6 +332,16 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// As [`Client::say`] for each of these, in one write.
+    pub fn say_all<'a>(&mut self, conversation: &str, keys: impl Iterator<Item = &'a str>) {
+        for key in keys {
+            let data = json!({"conversationId": conversation, "content": key, "clientMsgId": key});
+            let frame = json!({"type": "send-message", "data": data, "timestamp": 0}).to_string();
+            self.socket.write(Message::text(frame)).expect("the socket takes a frame");
+        }
+        self.socket.flush().expect("the socket takes a write");
     }
 
     /// As [`Client::say`]; false when the socket is gone.
