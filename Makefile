@@ -1,5 +1,5 @@
 # run: the whole system on embedded defaults, with a page to chat in. test: every test. The others: see README.md.
-.PHONY: run test lint bench fmt
+.PHONY: run test lint bench fmt chaos
 
 ARGS ?=
 
@@ -22,3 +22,16 @@ fmt:
 bench:
 	@deploy/dev/install.sh build
 	deploy/bench/bench.sh
+
+# 50 kills and 10 disk faults under load for each seed; `make chaos SEEDS=7` tries one again.
+SEEDS ?= 7 8
+KILLS ?= 50
+DISK_FAULTS ?= 10
+
+chaos:
+	@deploy/dev/install.sh build
+	@for seed in $(SEEDS); do \
+		echo "seed $$seed: $(KILLS) kills, $(DISK_FAULTS) disk faults"; \
+		GOCHAT_CHAOS_SEED=$$seed GOCHAT_CHAOS_KILLS=$(KILLS) GOCHAT_CHAOS_DISK_FAULTS=$(DISK_FAULTS) \
+			cargo test --locked -p gochat --test guarantees -- acknowledged_is_kept mended_disk --nocapture || exit 1; \
+	done

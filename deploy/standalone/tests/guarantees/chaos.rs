@@ -10,6 +10,9 @@ use crate::harness::crowd::{Crowd, wait_for_progress};
 /// Acknowledged and stored between two blows, at least.
 pub(crate) const PROGRESS: u64 = 60;
 
+/// The larger one of the crowd's groups goes the way of large groups, through task.
+pub(crate) const LARGE_GROUPS: (&str, &str) = ("GOCHAT__LOGIC__ROUTES__FAN_OUT_MEMBERS_MIN", "5");
+
 /// A parameter of the run, from the environment or as `make test` has it.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -22,7 +25,7 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
 pub(crate) fn crowd() -> (Crowd, fastrand::Rng) {
     let seed = setting("GOCHAT_CHAOS_SEED", 7);
     println!("seed {seed}");
-    let crowd = Crowd { in_pairs: 10, in_group: 5, in_world: 5, rate_per_s: 300.0, seed };
+    let crowd = Crowd { in_pairs: 10, in_groups: &[4, 7], in_world: 5, rate_per_s: 300.0, seed };
     (crowd, fastrand::Rng::with_seed(seed))
 }
 

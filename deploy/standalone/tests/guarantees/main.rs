@@ -11,4 +11,5 @@ mod effectively_once;
 mod failing_fsync;
 mod ids;
 mod members_only;
+mod mended_disk;
 mod raised_epoch;

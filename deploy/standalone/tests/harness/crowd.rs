@@ -1,4 +1,4 @@
-//! A crowd that chats in pairs, in a group and in world while a test breaks things, and its judgement at the end.
+//! A crowd that chats in pairs, in groups and in world while a test breaks things, and its judgement at the end.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,8 @@ use super::{Server, until};
 pub struct Crowd {
     /// Even.
     pub in_pairs: usize,
-    pub in_group: usize,
+    /// Members of each group.
+    pub in_groups: &'static [usize],
     pub in_world: usize,
     pub rate_per_s: f64,
     pub seed: u64,
@@ -25,7 +26,7 @@ pub struct Crowd {
 impl Crowd {
     /// Makes the users in a folder whose server is stopped.
     pub fn seed_users(&self, data: &Path) -> Vec<User> {
-        let count = self.in_pairs + self.in_group + self.in_world;
+        let count = self.in_pairs + self.in_groups.iter().sum::<usize>() + self.in_world;
         let list = tempfile::NamedTempFile::new().expect("a temporary file");
         let seeded = Command::new(env!("CARGO_BIN_EXE_gochat"))
             .args(["seed", "--users", &count.to_string(), "--out"])
@@ -42,19 +43,20 @@ impl Crowd {
 
     /// Connects everybody and begins to send.
     pub fn begin(&self, server: &Server, mut people: Vec<User>) -> ChatLoad {
-        let world = people.split_off(self.in_pairs + self.in_group);
-        let group = people.split_off(self.in_pairs);
-        let ids: Vec<String> = group[1..].iter().map(|user| user.id.to_string()).collect();
-        let make = json!({"name": "crowd", "memberIds": ids});
-        let (status, made) = server.call("POST", "/api/groups", Some(&group[0].token), Some(make));
-        assert_eq!(status, 201, "{made}");
-        let group_id = made["conversationId"].as_str().expect("a conversation").to_owned();
-
+        let mut rest = people.split_off(self.in_pairs);
+        let mut rooms = Vec::new();
+        for members in self.in_groups {
+            let others = rest.split_off(*members);
+            let ids: Vec<String> = rest[1..].iter().map(|user| user.id.to_string()).collect();
+            let make = json!({"name": "crowd", "memberIds": ids});
+            let (status, made) = server.call("POST", "/api/groups", Some(&rest[0].token), Some(make));
+            assert_eq!(status, 201, "{made}");
+            let id = made["conversationId"].as_str().expect("a conversation").to_owned();
+            rooms.push(Room { conversation_id: id, users: std::mem::replace(&mut rest, others) });
+        }
+        rooms.push(Room { conversation_id: "world".to_owned(), users: rest });
         let mut config = LoadConfig::new(Target::parse(&server.url("")).expect("a URL"), people);
-        config.rooms = vec![
-            Room { conversation_id: group_id, users: group },
-            Room { conversation_id: "world".to_owned(), users: world },
-        ];
+        config.rooms = rooms;
         config.rate_per_s = self.rate_per_s;
         config.seed = self.seed;
         // Back soon after a kill, so that the next one meets traffic.
