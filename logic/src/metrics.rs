@@ -71,3 +71,10 @@ pub(crate) fn sizes(r: &mut Registry, name: &str, help: &str) -> Histogram {
     r.register(name, help, histogram.clone());
     histogram
 }
+
+/// In seconds, from 1 ms to 65 s, each bucket twice the one before.
+pub(crate) fn latency(r: &mut Registry, name: &str, help: &str) -> Histogram {
+    let histogram = Histogram::new(exponential_buckets(0.001, 2.0, 17));
+    r.register(name, help, histogram.clone());
+    histogram
+}

@@ -61,7 +61,7 @@ impl Attempts {
         self.finished.forget_partition(partition);
     }
 
-    /// Settles what it can of `open`; every message is in the round's replies or open after it, never neither.
+    /// Settles what it can of `open`; every message is in the round's replies, open or refused after it, never in none.
     pub(crate) async fn attempt<'a>(&mut self, open: &[&'a Inbound]) -> Round<'a> {
         let mut round = Round::default();
         let mut works = by_conversation(open);
@@ -78,7 +78,8 @@ impl Attempts {
             self.metrics
                 .save_messages
                 .observe(plans.iter().map(|plan| plan.leaders.len()).sum::<usize>() as f64);
-            persist(plans, batches, &self.messages, &mut self.owner, &mut self.finished, &mut round).await;
+            let (owner, finished) = (&mut self.owner, &mut self.finished);
+            persist(plans, batches, &self.messages, owner, finished, &self.metrics, &mut round).await;
         }
         self.metrics.stages.observe("read", read - start);
         self.metrics.stages.observe("authorize", authorized - read);

@@ -106,8 +106,7 @@ fn settle_check<'a>(
                 }
             } else {
                 tracing::warn!(%error, "members of a group could not be checked");
-                round.leave_open(work.items.drain(..), "check-failed");
-                round.hurt = true;
+                round.failed(work.items.drain(..), &error, "check-failed");
             }
         }
     }

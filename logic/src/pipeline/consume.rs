@@ -1,5 +1,5 @@
 //! The loop that owns the consumer: takes batches, has them attempted, parks what failed, commits what is finished.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,13 @@ use gochat_proto::topics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::attempt::Attempts;
+use super::attempt::{Attempts, unix_ms};
 use super::dead_letter;
 use super::decode::{Inbound, Poison, decode};
 use super::distribute::{self, Finished, ToDistribute};
 use super::metrics::PipelineMetrics;
 use super::parked::ParkedRecords;
-use super::round::{Reply, Round};
+use super::round::{Refusal, Reply, Round};
 use crate::config::{LimitsConfig, PipelineConfig};
 use crate::downstream::Downstream;
 use crate::events::Events;
@@ -110,6 +110,9 @@ struct Consume {
 #[derive(Debug)]
 struct DistributorGone;
 
+/// Messages that are open, and those that were refused.
+type Unsettled<'a> = (Vec<&'a Inbound>, Vec<(&'a Inbound, Refusal)>);
+
 enum Next {
     Stop,
     Commit,
@@ -178,24 +181,60 @@ impl Consume {
         let (inbound, poisoned) = self.decode(&records);
         self.metrics.stages.observe("decode", start.elapsed());
         let mut left = self.bury(&records, poisoned).await?;
-        let mut open: Vec<&Inbound> = inbound.iter().collect();
-        let mut attempt = 0;
-        while !open.is_empty() && attempt < self.immediate_attempts.max(1) {
-            attempt += 1;
+        let oldest_ms = inbound.iter().map(|item| item.message.received_at_ms).min();
+        self.metrics.oldest_ms.set(oldest_ms.map_or(0, |oldest_ms| (unix_ms() - oldest_ms).max(0)));
+        let mut todo = VecDeque::from([inbound.iter().collect::<Vec<&Inbound>>()]);
+        while let Some(part) = todo.pop_front() {
+            let (open, mut refused) = self.attempts(part).await?;
+            if !open.is_empty() {
+                // All that follows waits too, so that nothing overtakes an earlier message of its conversation.
+                let waiting = todo.drain(..).flatten().chain(open);
+                left.extend(waiting.chain(refused.into_iter().map(|(item, _)| item)).map(|item| item.record));
+                break;
+            }
+            match refused.as_slice() {
+                [] => {}
+                [(item, refusal)] => {
+                    let poison = Poison::refused(item, refusal.code, &refusal.reason);
+                    left.extend(self.bury(&records, vec![poison]).await?);
+                }
+                // The halves are tried by themselves, until the one that can't be stored stands alone.
+                several => {
+                    let second = refused.split_off(several.len() / 2);
+                    for half in [second, refused] {
+                        todo.push_front(half.into_iter().map(|(item, _)| item).collect());
+                    }
+                }
+            }
+        }
+        self.settle(records, left).await
+    }
+
+    /// Attempts that may follow at once. Returns what is open after them, and what the store refused for good, both
+    /// in the order of their records.
+    async fn attempts<'a>(&mut self, mut open: Vec<&'a Inbound>) -> Result<Unsettled<'a>, DistributorGone> {
+        let mut all_refused = Vec::new();
+        for _ in 0..self.immediate_attempts.max(1) {
+            if open.is_empty() {
+                break;
+            }
             // The place of what follows the commit is reserved before it.
             let place = self.to_distribute.clone().reserve_owned().await.map_err(|_| DistributorGone)?;
+            let waiting = self.to_distribute.max_capacity() - self.to_distribute.capacity();
+            self.metrics.undistributed_rounds.set(waiting as i64 - 1);
             let round = self.attempts.attempt(&open).await;
             self.metrics.count(&round.outcomes, &round.retries);
-            let Round { deliveries, replies, open: still_open, hurt, .. } = round;
+            let Round { deliveries, replies, open: still_open, refused, hurt, .. } = round;
             place.send(ToDistribute::Round { deliveries, replies, commits: BTreeMap::new() });
             open = still_open;
             open.sort_unstable_by_key(|item| item.record);
+            all_refused.extend(refused);
             if hurt {
                 break;
             }
         }
-        left.extend(open.into_iter().map(|item| item.record));
-        self.settle(records, left).await
+        all_refused.sort_unstable_by_key(|(item, _)| item.record);
+        Ok((open, all_refused))
     }
 
     fn decode(&self, records: &[Record]) -> (Vec<Inbound>, Vec<Poison>) {
@@ -313,7 +352,11 @@ impl Consume {
                 self.consumer.commit(&upstream(partition), next_offset);
             }
         }
-        self.metrics.lag.set(self.consumer.lag() as i64);
+        let lag = self.consumer.lag();
+        self.metrics.lag.set(lag as i64);
+        if lag == 0 {
+            self.metrics.oldest_ms.set(0);
+        }
     }
 }
 

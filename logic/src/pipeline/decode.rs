@@ -34,6 +34,14 @@ impl Inbound {
     }
 }
 
+impl Poison {
+    /// The store refused this message for good.
+    pub(crate) fn refused(item: &Inbound, code: Code, reason: &str) -> Self {
+        let sender = Some((item.message.clone(), code));
+        Self { record: item.record, reason: format!("It can't be stored: {reason}"), sender }
+    }
+}
+
 /// A record that can never succeed.
 #[derive(Debug)]
 pub(crate) struct Poison {

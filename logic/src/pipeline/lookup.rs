@@ -42,9 +42,8 @@ pub(crate) async fn look_up<'a>(
         }
         Err(error) => {
             tracing::warn!(%error, conversations = unknown.len(), "conversations could not be read");
-            round.hurt = true;
             for work in unknown {
-                round.leave_open(work.items.drain(..), "read-failed");
+                round.failed(work.items.drain(..), &error, "read-failed");
             }
         }
     }

@@ -1,11 +1,12 @@
 //! What the pipeline counts. Stages are timed once a batch, never once a message.
 use std::collections::BTreeMap;
 
+use gochat_proto::queue::v1::UpstreamMessage;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::metrics::{Counts, Timings, gauge, sizes};
+use crate::metrics::{Counts, Timings, gauge, latency, sizes};
 
 /// Counters of the pipeline; clones share them.
 #[derive(Clone)]
@@ -18,6 +19,9 @@ pub(crate) struct PipelineMetrics {
     pub conversations: Gauge,
     pub parked_partitions: Gauge,
     pub lag: Gauge,
+    pub oldest_ms: Gauge,
+    pub undistributed_rounds: Gauge,
+    stored_latency: Histogram,
 }
 
 impl PipelineMetrics {
@@ -38,7 +42,27 @@ impl PipelineMetrics {
             conversations: gauge(r, "pipeline_conversations", "Conversations whose last seq is kept"),
             parked_partitions: gauge(r, "pipeline_parked_partitions", "Partitions waiting for a retry"),
             lag: gauge(r, "pipeline_lag_records", "Records in the queue that are not committed"),
+            oldest_ms: gauge(
+                r,
+                "pipeline_oldest_ms",
+                "How long ago the gateway took the oldest message of the batch at hand; 0 when there is none",
+            ),
+            undistributed_rounds: gauge(
+                r,
+                "pipeline_undistributed_rounds",
+                "Saved rounds that wait for their distribution",
+            ),
+            stored_latency: latency(
+                r,
+                "pipeline_stored_latency_seconds",
+                "From the gateway's taking a message to its commit",
+            ),
         }
+    }
+
+    /// A message was committed.
+    pub(crate) fn stored(&self, message: &UpstreamMessage, now_ms: i64) {
+        self.stored_latency.observe((now_ms - message.received_at_ms).max(0) as f64 / 1000.0);
     }
 
     pub(crate) fn count(

@@ -4,8 +4,10 @@ use gochat_infra::rpc;
 use gochat_proto::repo::v1::message_repo_client::MessageRepoClient;
 use gochat_proto::repo::v1::{ConversationBatch, SaveMessagesRequest, SaveOutcome};
 
+use super::attempt::unix_ms;
 use super::authorize::NO_GROUP;
 use super::dedupe::FinishedKeys;
+use super::metrics::PipelineMetrics;
 use super::owner::Owner;
 use super::round::{Delivery, Round};
 use super::sequence::Plan;
@@ -18,6 +20,7 @@ pub(crate) async fn persist<'a>(
     messages: &MessageRepoClient<rpc::Client>,
     owner: &mut Owner,
     finished: &mut FinishedKeys,
+    metrics: &PipelineMetrics,
     round: &mut Round<'a>,
 ) {
     let request = SaveMessagesRequest { conversations: batches };
@@ -31,17 +34,20 @@ pub(crate) async fn persist<'a>(
     });
     match outcomes {
         Ok(outcomes) => {
+            let now_ms = unix_ms();
             for (plan, outcome) in plans.into_iter().zip(outcomes) {
+                if outcome == SaveOutcome::Saved {
+                    plan.leaders.iter().for_each(|leader| metrics.stored(&leader.item.message, now_ms));
+                }
                 settle(plan, outcome, owner, finished, round);
             }
         }
         Err(error) => {
             // It may have committed all the same: everything is read again before the next attempt.
             tracing::warn!(%error, conversations = plans.len(), "a save failed or its outcome is unknown");
-            round.hurt = true;
             for plan in plans {
                 owner.forget(plan.id);
-                round.leave_open(plan.items(), "save-failed");
+                round.failed(plan.items(), &error, "save-failed");
             }
         }
     }

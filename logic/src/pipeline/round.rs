@@ -1,8 +1,9 @@
 //! One attempt at the open messages of a batch: what the steps pass on, and what they leave behind.
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use gochat_infra::errors::Code;
+use gochat_infra::errors::{Code, Error};
 use gochat_proto::queue::v1::{Ack, UpstreamMessage, ack};
 
 use super::decode::Inbound;
@@ -50,6 +51,13 @@ impl Reply {
     }
 }
 
+/// What the store says of a call that can never succeed, in words for the sender.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub code: Code,
+    pub reason: Arc<str>,
+}
+
 /// What one attempt settled, and what it left open.
 #[derive(Default)]
 pub(crate) struct Round<'a> {
@@ -57,6 +65,8 @@ pub(crate) struct Round<'a> {
     pub replies: Vec<Reply>,
     /// Messages that need another attempt.
     pub open: Vec<&'a Inbound>,
+    /// Messages of calls that the store refused for good: at least one of them can never succeed.
+    pub refused: Vec<(&'a Inbound, Refusal)>,
     /// The store could not be asked or did not answer: wait before the next attempt.
     pub hurt: bool,
     /// Records by what became of them.
@@ -82,6 +92,23 @@ impl<'a> Round<'a> {
 
     pub(crate) fn conflict(&mut self, item: &Inbound) {
         self.reject(item, Code::DuplicateMessage, "Another message was sent with this clientMsgId.");
+    }
+
+    /// A call about these messages failed. What may pass leaves them open; what never will makes them suspects.
+    pub(crate) fn failed(
+        &mut self,
+        items: impl IntoIterator<Item = &'a Inbound>,
+        error: &Error,
+        reason: &'static str,
+    ) {
+        if !matches!(error.code, Code::InvalidInput | Code::TooLarge) {
+            self.hurt = true;
+            return self.leave_open(items, reason);
+        }
+        let before = self.refused.len();
+        let refusal = Refusal { code: error.code, reason: error.message.as_str().into() };
+        self.refused.extend(items.into_iter().map(|item| (item, refusal.clone())));
+        *self.retries.entry("refused").or_default() += (self.refused.len() - before) as u64;
     }
 
     pub(crate) fn leave_open(&mut self, items: impl IntoIterator<Item = &'a Inbound>, reason: &'static str) {

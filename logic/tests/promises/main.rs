@@ -2,8 +2,10 @@
 // That lint guards memory per connection; tests have none.
 #![allow(clippy::large_futures)]
 
+mod ban_in_conversation;
 mod dense_order;
 mod effectively_once;
+mod events;
 mod guessing;
 mod large_groups;
 mod logins;
@@ -11,6 +13,8 @@ mod members_only;
 mod never_skipped;
 mod one_owner;
 mod reach;
+mod refresh_tokens;
+mod rising_ids;
 mod services;
 mod support;
 mod tokens_end;

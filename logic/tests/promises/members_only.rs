@@ -1,7 +1,9 @@
 //! Promise: only those who may write to a conversation do, and only those who may read it get its messages. A
 //! membership change holds for the very next message.
 //!
-//! Method: foreign, unknown and missing conversations; a member who is removed while his membership is remembered.
+//! Method: foreign, unknown and missing conversations; a member who is removed while his membership is remembered, and
+//! one who is while his message is being saved.
+use crate::support::faults::{Door, Fault};
 use crate::support::{House, Running};
 use gochat_proto::logic::v1::{
     AddGroupMembersRequest, CreateGroupRequest, GetConversationMessagesRequest, RemoveGroupMemberRequest,
@@ -79,6 +81,33 @@ async fn a_removed_member_neither_writes_nor_reads_from_then_on() {
     let history = running.conversations().get_conversation_messages(request).await.unwrap().into_inner();
     assert_eq!(history.messages.iter().map(|m| m.seq_id).collect::<Vec<_>>(), [1]);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_while_the_save_is_on_its_way_refuses_it_and_the_rules_are_read_again() {
+    let house = House::open().await;
+    house.seed_users(3).await;
+    let mut inbox = house.inbox(0);
+    let running = house.start().await;
+    let (group_id, conversation) = group(&running, 1, &[2, 3]).await;
+    // Known as members from now on.
+    for user in [2, 3] {
+        house.send(user, &conversation, &format!("known{user}"), "text").await;
+        inbox.stored(&format!("known{user}")).await;
+    }
+    let door = Door::closed();
+    house.faults.plan("SaveMessages", 1, Fault::Hold(door.clone()));
+    house.send(3, &conversation, "too-late", "text").await;
+    door.arrival().await;
+    let request = RemoveGroupMemberRequest { user_id: 1, group_id, member_id: 3 };
+    running.conversations().remove_group_member(request).await.unwrap();
+    door.open();
+    assert_eq!(inbox.rejected("too-late").await, 1002);
+    house.send(2, &conversation, "still-in", "text").await;
+    assert_eq!(inbox.stored("still-in").await.1, 3);
+    assert_eq!(running.metric(r#"logic_pipeline_retries_total{reason="stale-version"}"#), 1.0);
+    running.stop().await;
+    house.dense(&conversation).await;
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@
 //! Method: garbage among good messages; saves refused for a long time; a restart in between.
 use crate::support::faults::{Door, Fault};
 use crate::support::{House, upstream};
+use gochat_infra::errors::Error;
 use gochat_infra::mq::EmbeddedConfig;
-use gochat_proto::queue::v1::DeadLetter;
+use gochat_proto::queue::v1::{DeadLetter, UpstreamMessage};
 use gochat_proto::topics;
 use prost::Message as _;
 
@@ -39,6 +40,77 @@ async fn poison_is_buried_and_the_partition_goes_on() {
     }
     assert!(letters.is_sorted_by_key(|letter| letter.offset));
     assert_eq!(running.metric(r#"logic_pipeline_records_total{outcome="dead-letter"}"#), 4.0);
+    assert_eq!(running.metric("logic_pipeline_stored_latency_seconds_count"), 2.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_store_refuses_for_good_costs_itself_only() {
+    let house = House::open().await;
+    house.seed_users(4).await;
+    let mut inbox = house.inbox(0);
+    let mut config = house.config();
+    // Logic takes what the store does not.
+    config.limits.content_max_bytes = 200_000;
+    let too_long = "x".repeat(70_000);
+    let door = Door::closed();
+    house.faults.plan("SaveMessages", 1, Fault::Hold(door.clone()));
+    let running = house.start_with(config, house.ids.clone()).await;
+    house.send(1, PAIR, "first", "text").await;
+    door.arrival().await;
+    // One batch: around the two that can't be stored, messages of their conversations and of others.
+    for n in 0..6 {
+        house.send(1, PAIR, &format!("a{n}"), if n == 3 { &too_long } else { "text" }).await;
+        house.send(3, "single_3_4", &format!("b{n}"), "text").await;
+        house.send(4, "world", &format!("w{n}"), if n == 0 { &too_long } else { "text" }).await;
+    }
+    door.open();
+    inbox.stored("first").await;
+    for n in 0..6 {
+        match n {
+            3 => assert_eq!(inbox.rejected("a3").await, 1000),
+            n => assert_eq!(inbox.stored(&format!("a{n}")).await.1, if n < 3 { n + 2 } else { n + 1 }),
+        }
+        assert_eq!(inbox.stored(&format!("b{n}")).await.1, n + 1);
+        match n {
+            0 => assert_eq!(inbox.rejected("w0").await, 1000),
+            n => assert_eq!(inbox.stored(&format!("w{n}")).await.1, n),
+        }
+    }
+    let letters: Vec<DeadLetter> = house.queued(topics::DEAD_LETTER, 2).await;
+    for letter in letters {
+        assert!(letter.error.contains("too long to be stored"), "{}", letter.error);
+        let message = UpstreamMessage::decode(letter.value).unwrap();
+        assert!(["a3", "w0"].contains(&message.client_msg_id.as_str()));
+    }
+    // Nothing waits: the very next message is stored by the next attempt, and a restart has nothing to do again.
+    running.stop().await;
+    let running = house.start().await;
+    house.send(1, PAIR, "after", "text").await;
+    assert_eq!(inbox.stored("after").await.1, 7);
+    assert_eq!(running.metric(r#"logic_pipeline_records_total{outcome="dead-letter"}"#), 0.0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_call_refuses_for_its_size_is_asked_for_in_parts() {
+    let house = House::open().await;
+    house.seed_users(40).await;
+    let mut inbox = house.inbox(0);
+    let door = Door::closed();
+    house.faults.plan("SaveMessages", 1, Fault::Hold(door.clone()));
+    let running = house.start().await;
+    house.send(1, PAIR, "first", "text").await;
+    door.arrival().await;
+    // As if the store took fewer keys at once than logic takes messages.
+    house.faults.plan("FindMessages", 1, Fault::Answer(tonic::Status::from(Error::invalid("too many"))));
+    for n in 1..40 {
+        house.send(n, &format!("single_{n}_40"), &format!("m{n}"), "text").await;
+    }
+    door.open();
+    for n in 1..40 {
+        assert_eq!(inbox.stored(&format!("m{n}")).await.1, 1);
+    }
     running.stop().await;
 }
 

@@ -316,7 +316,7 @@ pub(crate) fn upstream(
         received_at_ms: unix_ms(),
         gateway_instance: "g0".into(),
         gateway_slot: 0,
-        connection_id: sender * 1000,
+        connection_id: sender.wrapping_mul(1000),
     }
 }
 
@@ -326,7 +326,7 @@ pub(crate) fn session(user: u64, slot: u32, kind: Kind) -> SessionChange {
         device_id: format!("device-{slot}"),
         gateway_instance: format!("g{slot}"),
         gateway_slot: slot,
-        connection_id: user * 1000 + u64::from(slot),
+        connection_id: user.wrapping_mul(1000) + u64::from(slot),
         login_at_ms: unix_ms(),
         last_seen_ms: unix_ms(),
         expires_at_ms: unix_ms() + 3_600_000,
