@@ -141,6 +141,10 @@ pub struct CacheConfig {
     pub hot_messages_ttl_s: u64,
     /// Newest messages kept of each conversation.
     pub hot_messages_max: usize,
+    /// Conversations that have a `conv_seq:{conversation_id}`, which does not expire; for one more the oldest goes.
+    /// A key takes about 300 bytes, so that these take a tenth of the keys and a twentieth of the bytes of a
+    /// memory cache of the default size, where sessions live too.
+    pub conv_seq_max: usize,
     /// Life of `group_members:{group_id}`.
     pub group_members_ttl_s: u64,
     /// Groups with more members than this are read from the database each time.
@@ -159,6 +163,7 @@ impl Default for CacheConfig {
             user_session_ttl_s: 30 * 60,
             hot_messages_ttl_s: 7 * 24 * 3600,
             hot_messages_max: 300,
+            conv_seq_max: 20_000,
             group_members_ttl_s: 3600,
             group_members_cached_max: 1_000,
             pending_removals_max: 10_000,

@@ -20,6 +20,7 @@ pub(crate) enum CacheKind {
     UserInfo,
     UserSession,
     HotMessages,
+    ConvSeq,
     GroupMembers,
 }
 

@@ -2,9 +2,7 @@
 //!
 //! *Invariant:* nothing here is the truth but sessions, which live nowhere else. Every other reader goes to
 //! the database when the cache fails, has nothing, or has something that can't be read.
-//!
-//! Left out on purpose: `conv_seq:{conversation_id}`. The last seq is always read from the database, so
-//! nobody could use the key, and one key for each conversation would push sessions out of a bounded cache.
+mod conv_seq;
 mod group_members;
 mod hot_messages;
 mod user_info;
@@ -27,13 +25,15 @@ pub(crate) struct Caches {
     metrics: RepoMetrics,
     log: LogGate,
     removals: user_info::PendingRemovals,
+    conv_seqs: conv_seq::KeptSeqs,
 }
 
 impl Caches {
     pub(crate) fn new(cache: Cache, config: CacheConfig, metrics: RepoMetrics) -> Self {
         let log = LogGate::new(Duration::from_secs(config.failure_log_period_s));
         let removals = user_info::PendingRemovals::new(config.pending_removals_max);
-        Self { cache, config, metrics, log, removals }
+        let conv_seqs = conv_seq::KeptSeqs::new(config.conv_seq_max);
+        Self { cache, config, metrics, log, removals, conv_seqs }
     }
 
     /// Newest messages of a conversation that are kept.

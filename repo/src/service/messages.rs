@@ -2,6 +2,7 @@
 use std::collections::HashSet;
 
 use gochat_infra::errors::{Code, Error};
+use gochat_proto::common::v1::Message;
 use gochat_proto::repo::v1::{
     ConversationBatch, FindMessagesRequest, GetConversationMessagesRequest, GetConversationMessagesResponse,
     GetMessageRequest, GetMessageResponse, GetMessagesRequest, GetMessagesResponse, SaveMessageRequest,
@@ -10,7 +11,7 @@ use gochat_proto::repo::v1::{
 
 use super::{Service, check};
 use crate::cache::wanted;
-use crate::store::{From, MessagesQuery, Result, refuse};
+use crate::store::{From, MessagesQuery, Page, Result, refuse};
 
 impl Service {
     pub(crate) async fn save_messages(&self, request: SaveMessagesRequest) -> Result<SaveMessagesResponse> {
@@ -54,6 +55,8 @@ impl Service {
             self.metrics.judged(outcome, batch.messages.len());
             if outcome == SaveOutcome::Saved {
                 self.caches.keep_hot(&batch.conversation_id, &batch.messages).await;
+                let reached = batch.expected_last_seq + batch.messages.len() as u64;
+                self.caches.keep_reached_seq(&batch.conversation_id, reached).await;
             }
         }
         Ok(outcomes)
@@ -90,6 +93,9 @@ impl Service {
             max_seq: request.max_seq.unwrap_or(u64::MAX),
         };
         let id = &request.conversation_id;
+        if let Some(page) = self.settled_page(id, &query).await {
+            return Ok(GetConversationMessagesResponse { messages: page.items, has_more: page.has_more });
+        }
         let head = self.store.last_seq(id).await?.ok_or_else(refuse::unknown_conversation)?;
         if let Some(page) = self.caches.hot_page(id, wanted(&query, head)).await {
             return Ok(GetConversationMessagesResponse { messages: page.items, has_more: page.has_more });
@@ -100,5 +106,16 @@ impl Service {
             self.caches.keep_hot(id, &page.items).await;
         }
         Ok(GetConversationMessagesResponse { messages: page.items, has_more: page.has_more })
+    }
+
+    /// A page from the cache that would be the same however far the conversation goes beyond what is known, as
+    /// older history is; so the database need not be asked where it ends.
+    async fn settled_page(&self, conversation_id: &str, query: &MessagesQuery) -> Option<Page<Message>> {
+        let reached = self.caches.reached_seq(conversation_id).await?;
+        let page = wanted(query, reached);
+        match page == wanted(query, i64::MAX as u64) {
+            true => self.caches.hot_page(conversation_id, page).await,
+            false => None,
+        }
     }
 }

@@ -132,3 +132,83 @@ async fn a_value_that_cannot_be_read_is_a_miss() {
     assert_eq!(bench.user(1).await.username, "User1");
     assert_eq!(bench.user(1).await.username, "User1");
 }
+
+#[tokio::test]
+async fn older_history_is_answered_without_the_database() {
+    let bench = open().await;
+    bench.saved(batch("world", 1, 0, 50)).await;
+    let of_conv_seq = |looked| bench.repo.service.metrics.cache_reads_of(CacheKind::ConvSeq, looked);
+    let of_hot = || bench.repo.service.metrics.cache_reads_of(CacheKind::HotMessages, Looked::Hit);
+    let ask =
+        GetConversationMessagesRequest { conversation_id: "world".into(), limit: 10, ..Default::default() };
+    let before = GetConversationMessagesRequest { before_seq: Some(21), ..ask.clone() };
+    let after = GetConversationMessagesRequest { after_seq: Some(20), ..ask.clone() };
+    // Nobody reads while the database is closed, so what is answered then comes from the cache alone.
+    bench.repo.close().await;
+    assert_eq!(bench.page(before).await, ((11..=20).collect(), true));
+    assert_eq!(bench.page(after.clone()).await, ((21..=30).collect(), true));
+    assert_eq!((of_conv_seq(Looked::Hit), of_hot()), (2, 2));
+    // Where a conversation ends is not for the cache to say.
+    let at_the_end = GetConversationMessagesRequest { after_seq: Some(40), ..after };
+    for request in [ask, at_the_end] {
+        let refused = bench.messages.clone().get_conversation_messages(request).await;
+        assert_eq!(code(refused), Code::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn a_last_seq_that_was_not_kept_hides_nothing() {
+    let bench = open().await;
+    bench.saved(batch("world", 1, 0, 5)).await;
+    bench.memory.set_down(true);
+    bench.saved(batch("world", 1, 5, 4)).await;
+    bench.memory.set_down(false);
+    assert_eq!(bench.seqs("world").await, (1..=9).collect::<Vec<_>>());
+    let cache = Cache::Memory(bench.memory.clone());
+    assert_eq!(cache.get("conv_seq:world").await.unwrap().unwrap(), "5");
+    let state = bench.state("world").await;
+    assert_eq!((state.last_seq, bench.membership("world", 2).await.last_seq), (9, 9));
+    // The next save's number comes from the database, and mends the copy.
+    bench.saved(batch("world", 1, 9, 1)).await;
+    assert_eq!(cache.get("conv_seq:world").await.unwrap().unwrap(), "10");
+}
+
+#[tokio::test]
+async fn last_seqs_take_a_bounded_part_of_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder);
+    config.cache.conv_seq_max = 2;
+    let bench = open_configured(folder, config, key_hash).await;
+    let users = (1..=5).map(user).collect();
+    bench.users.clone().create_users(CreateUsersRequest { users }).await.unwrap();
+    for (conversation, last) in [("single_1_2", 0), ("single_1_3", 0), ("single_1_2", 1), ("single_1_4", 0)] {
+        bench.saved(batch(conversation, 1, last, 1)).await;
+    }
+    let cache = Cache::Memory(bench.memory.clone());
+    let kept = async |name: &str| cache.get(&format!("conv_seq:{name}")).await.unwrap();
+    assert_eq!(kept("single_1_2").await, None, "the oldest went");
+    assert_eq!(
+        (kept("single_1_3").await.unwrap(), kept("single_1_4").await.unwrap()),
+        ("1".into(), "1".into())
+    );
+}
+
+#[tokio::test]
+async fn every_kind_of_key_has_its_name() {
+    let bench = open().await;
+    bench.user(1).await;
+    bench.group(7, 1, &[2]).await;
+    bench.saved(batch("group_7", 1, 0, 1)).await;
+    bench.change_sessions(session_change::Kind::Set, &[session(1, "phone", 1)]).await;
+    let request = GetOnlineGroupMembersRequest { group_id: 7, ..Default::default() };
+    bench.groups.clone().get_online_group_members(request).await.unwrap();
+    let cache = Cache::Memory(bench.memory.clone());
+    for key in
+        ["user_info:1", "user_session:1", "hot_messages:group_7", "conv_seq:group_7", "group_members:7"]
+    {
+        assert!(cache.del(key).await.unwrap(), "{key}");
+    }
+    let lives = crate::CacheConfig::default();
+    assert_eq!((lives.user_info_ttl_s, lives.user_session_ttl_s), (24 * 3600, 30 * 60));
+    assert_eq!((lives.hot_messages_ttl_s, lives.hot_messages_max), (7 * 24 * 3600, 300));
+}

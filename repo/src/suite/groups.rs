@@ -216,3 +216,61 @@ async fn online_members_are_those_with_a_session_and_follow_every_change() {
     }
     assert_eq!(found, [1, 5]);
 }
+
+#[tokio::test]
+async fn a_large_group_is_walked_in_pages_that_meet_each_member_once() {
+    const MEMBERS: u64 = 3_000;
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(&folder);
+    config.limits.group_members_max = 5_000;
+    let bench = open_configured(folder, config, crate::store::message_key::key_hash).await;
+    let users = (1..=MEMBERS + 2).map(user).collect();
+    bench.users.clone().create_users(CreateUsersRequest { users }).await.unwrap();
+    let group = Group {
+        group_id: 7,
+        owner_id: 1,
+        group_name: "large".into(),
+        max_members: 5_000,
+        ..Default::default()
+    };
+    let request = CreateGroupRequest { group: Some(group), member_ids: (1..=MEMBERS).collect() };
+    bench.groups.clone().create_group(request).await.unwrap();
+    let online = |id: &u64| id.is_multiple_of(7);
+    let sessions: Vec<_> = (1..=MEMBERS).filter(online).map(|id| session(id, "phone", id)).collect();
+    bench.change_sessions(Kind::Set, &sessions).await;
+    let mut groups = bench.groups.clone();
+    let of_group = GetOnlineGroupMembersRequest { group_id: 7, ..Default::default() };
+    let (mut after, mut met, mut pages) = (0, Vec::new(), 0);
+    loop {
+        let request = GetOnlineGroupMembersRequest { after_user_id: after, limit: 100, ..of_group };
+        let page = groups.get_online_group_members(request).await.unwrap().into_inner();
+        assert!(page.members.len() <= 100);
+        met.extend(page.members.iter().map(|member| member.user_id));
+        pages += 1;
+        if !page.has_more {
+            break;
+        }
+        assert!(page.next_after_user_id > after);
+        after = page.next_after_user_id;
+        // Others come and go behind and before the walk; who stays is met all the same.
+        if pages == 10 {
+            bench.add(7, &[MEMBERS + 1]).await;
+            bench.remove(7, 1).await;
+            bench.remove(7, MEMBERS - 1).await;
+        }
+    }
+    assert_eq!(met, (1..=MEMBERS).filter(online).collect::<Vec<_>>());
+    assert_eq!(pages, MEMBERS / 100);
+    let (mut after, mut met) = (0, Vec::new());
+    loop {
+        let request = GetGroupMembersRequest { group_id: 7, after_user_id: after, limit: 100 };
+        let page = groups.get_group_members(request).await.unwrap().into_inner();
+        met.extend(page.members.iter().map(|member| member.user_id));
+        if !page.has_more {
+            break;
+        }
+        after = met[met.len() - 1];
+    }
+    let stayed = (2..=MEMBERS + 1).filter(|id| *id != MEMBERS - 1);
+    assert_eq!(met, stayed.collect::<Vec<_>>());
+}

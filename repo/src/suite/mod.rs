@@ -77,9 +77,14 @@ async fn open_with(key_hash: KeyHash) -> Bench {
 }
 
 async fn open_in(folder: tempfile::TempDir, key_hash: KeyHash) -> Bench {
+    let config = config(&folder);
+    open_configured(folder, config, key_hash).await
+}
+
+async fn open_configured(folder: tempfile::TempDir, config: RepoConfig, key_hash: KeyHash) -> Bench {
     let memory = MemoryCache::new(&MemoryCacheConfig::default());
     let deps = RepoDeps { cache: Cache::Memory(memory.clone()), metrics: Metrics::new() };
-    let repo = Repo::open_with(config(&folder), deps, key_hash).await.unwrap();
+    let repo = Repo::open_with(config, deps, key_hash).await.unwrap();
     let client = Client::local(repo.routes());
     Bench {
         repo,

@@ -220,3 +220,43 @@ async fn a_single_message_can_be_saved_and_read_back() {
     let read = bench.messages.clone().get_messages(request).await.unwrap().into_inner().messages;
     assert_eq!(read, [first]);
 }
+
+#[tokio::test]
+async fn an_id_that_is_taken_within_one_call_is_a_conflict_too() {
+    let bench = open().await;
+    let first = batch("single_1_2", 1, 0, 1);
+    let mut second = batch("single_3_4", 3, 0, 2);
+    second.messages[1].message_id = first.messages[0].message_id;
+    assert_eq!(bench.save(vec![first, second.clone()]).await, [Saved, IdConflict]);
+    assert!(!bench.state("single_3_4").await.exists, "not even its first message");
+    // With another id it passes: neither its seqs nor its keys are spent.
+    second.messages[1].message_id += 1_000;
+    bench.saved(second).await;
+    assert_eq!(bench.seqs("single_3_4").await, [1, 2]);
+}
+
+#[tokio::test]
+async fn every_change_of_members_makes_the_version_stale_and_nothing_else_does() {
+    let bench = open().await;
+    let mut version = bench.group(7, 1, &[2]).await.version;
+    let mut last = 0;
+    let mut save = async |version, expect| {
+        let batch = ConversationBatch { group_version: Some(version), ..batch("group_7", 1, last, 1) };
+        assert_eq!(bench.save(vec![batch]).await, [expect], "version {version}");
+        last += u64::from(expect == Saved);
+    };
+    save(version, Saved).await;
+    for added in [true, false] {
+        let now = match added {
+            true => bench.add(7, &[3]).await.version,
+            false => bench.remove(7, 3).await.version,
+        };
+        save(version, StaleVersion).await;
+        save(now, Saved).await;
+        version = now;
+    }
+    // Who is in already, and who never was, change nothing.
+    bench.add(7, &[2]).await;
+    bench.remove(7, 9).await;
+    save(version, Saved).await;
+}

@@ -78,25 +78,17 @@ impl SqliteStore {
 
     /// Members by user id, with their names.
     pub(crate) async fn members(&self, group_id: u64, after: u64, limit: u32) -> Result<Page<GroupMember>> {
-        let rows = sqlx::query(
-            "SELECT g.user_id, g.role, m.joined_seq, g.joined_at, u.username, u.display_name \
-             FROM group_members AS g \
-             CROSS JOIN conversations AS c ON c.conversation_id = 'group_' || g.group_id \
-             CROSS JOIN conversation_members AS m \
-             ON m.user_id = g.user_id AND m.conversation_ref = c.conversation_ref \
-             CROSS JOIN users AS u ON u.user_id = g.user_id \
-             WHERE g.group_id = ? AND g.user_id > ? ORDER BY g.user_id LIMIT ?",
-        )
-        .bind(group_id.cast_signed())
-        .bind(after.cast_signed())
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(refuse::database)?;
+        let rows = sqlx::query(MEMBERS_PAGE)
+            .bind(group_id.cast_signed())
+            .bind(after.cast_signed())
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(refuse::database)?;
         let member = |row| GroupMember {
             user_id: unsigned(row, 0),
-            role: small(row, 1),
-            joined_seq: unsigned(row, 2),
+            joined_seq: unsigned(row, 1),
+            role: small(row, 2),
             joined_at_ms: signed(row, 3),
             username: text(row, 4),
             display_name: text(row, 5),
@@ -111,19 +103,13 @@ impl SqliteStore {
         after: u64,
         limit: u32,
     ) -> Result<Page<MemberSince>> {
-        let rows = sqlx::query(
-            "SELECT g.user_id, m.joined_seq FROM group_members AS g \
-             CROSS JOIN conversations AS c ON c.conversation_id = 'group_' || g.group_id \
-             CROSS JOIN conversation_members AS m \
-             ON m.user_id = g.user_id AND m.conversation_ref = c.conversation_ref \
-             WHERE g.group_id = ? AND g.user_id > ? ORDER BY g.user_id LIMIT ?",
-        )
-        .bind(group_id.cast_signed())
-        .bind(after.cast_signed())
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(refuse::database)?;
+        let rows = sqlx::query(MEMBERS_SINCE_PAGE)
+            .bind(group_id.cast_signed())
+            .bind(after.cast_signed())
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(refuse::database)?;
         let member = |row| MemberSince { user_id: unsigned(row, 0), joined_seq: unsigned(row, 1) };
         Ok(Page::cut(rows.iter().map(member).collect(), limit))
     }
@@ -150,6 +136,28 @@ impl SqliteStore {
         Ok(Some((members, unsigned(first, 0))))
     }
 }
+
+/// Where pages of members come from: the conversation once, then the members in the order of their table.
+macro_rules! members_page {
+    ($columns:literal, $join:literal) => {
+        concat!(
+            "SELECT g.user_id, m.joined_seq",
+            $columns,
+            " FROM conversations AS c CROSS JOIN group_members AS g \
+             CROSS JOIN conversation_members AS m \
+             ON m.user_id = g.user_id AND m.conversation_ref = c.conversation_ref",
+            $join,
+            " WHERE c.conversation_id = 'group_' || ?1 AND g.group_id = ?1 AND g.user_id > ?2 \
+             ORDER BY g.user_id LIMIT ?3"
+        )
+    };
+}
+
+pub(super) const MEMBERS_PAGE: &str = members_page!(
+    ", g.role, g.joined_at, u.username, u.display_name",
+    " CROSS JOIN users AS u ON u.user_id = g.user_id"
+);
+pub(super) const MEMBERS_SINCE_PAGE: &str = members_page!("", "");
 
 const GROUP: &str = "SELECT group_id, group_name, description, owner_id, member_count, max_members, \
                      group_type, version, created_at FROM \"groups\" WHERE group_id = ?";

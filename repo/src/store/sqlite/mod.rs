@@ -7,6 +7,8 @@ mod disk;
 mod groups;
 mod messages;
 mod open;
+#[cfg(test)]
+mod plans;
 mod revocations;
 mod rows;
 mod save;

@@ -22,16 +22,13 @@ impl SqliteStore {
 
     /// Those that have not expired, by id.
     pub(crate) async fn revocations(&self, after: u64, now_ms: i64, limit: u32) -> Result<Page<Revocation>> {
-        let rows = sqlx::query(
-            "SELECT revocation_id, user_id, device_id, issued_until, reason, expires_at FROM revocations \
-             WHERE revocation_id > ? AND expires_at > ? ORDER BY revocation_id LIMIT ?",
-        )
-        .bind(i64::try_from(after).unwrap_or(i64::MAX))
-        .bind(now_ms)
-        .bind(i64::from(limit) + 1)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(refuse::database)?;
+        let rows = sqlx::query(PAGE)
+            .bind(i64::try_from(after).unwrap_or(i64::MAX))
+            .bind(now_ms)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(refuse::database)?;
         Ok(Page::cut(rows.iter().map(revocation).collect(), limit))
     }
 
@@ -40,6 +37,14 @@ impl SqliteStore {
         self.writer.change(PurgeRevocations { expired_before_ms, limit }, 64).await
     }
 }
+
+/// By id: most of what is there has not expired, since the rest is purged.
+pub(super) const PAGE: &str = "SELECT revocation_id, user_id, device_id, issued_until, reason, expires_at \
+                               FROM revocations WHERE revocation_id > ? AND expires_at > ? \
+                               ORDER BY revocation_id LIMIT ?";
+pub(super) const PURGE: &str = "DELETE FROM revocations WHERE revocation_id IN \
+                                (SELECT revocation_id FROM revocations WHERE expires_at < ? \
+                                ORDER BY expires_at LIMIT ?)";
 
 fn revocation(row: &SqliteRow) -> Revocation {
     Revocation {
@@ -110,15 +115,12 @@ impl Change for PurgeRevocations {
     type Out = u64;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<u64> {
-        let deleted = sqlx::query(
-            "DELETE FROM revocations WHERE revocation_id IN \
-             (SELECT revocation_id FROM revocations WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
-        )
-        .bind(self.expired_before_ms)
-        .bind(self.limit)
-        .execute(conn)
-        .await
-        .map_err(refuse::database)?;
+        let deleted = sqlx::query(PURGE)
+            .bind(self.expired_before_ms)
+            .bind(self.limit)
+            .execute(conn)
+            .await
+            .map_err(refuse::database)?;
         Ok(deleted.rows_affected())
     }
 }

@@ -220,6 +220,10 @@ impl Change for RevokeTokens {
     }
 }
 
+pub(super) const PURGE: &str = "DELETE FROM refresh_tokens WHERE token_hash IN \
+                                (SELECT token_hash FROM refresh_tokens WHERE expires_at < ? \
+                                ORDER BY expires_at LIMIT ?)";
+
 struct PurgeTokens {
     expired_before_ms: i64,
     limit: u32,
@@ -229,15 +233,12 @@ impl Change for PurgeTokens {
     type Out = u64;
 
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<u64> {
-        let deleted = sqlx::query(
-            "DELETE FROM refresh_tokens WHERE token_hash IN \
-             (SELECT token_hash FROM refresh_tokens WHERE expires_at < ? ORDER BY expires_at LIMIT ?)",
-        )
-        .bind(self.expired_before_ms)
-        .bind(self.limit)
-        .execute(conn)
-        .await
-        .map_err(refuse::database)?;
+        let deleted = sqlx::query(PURGE)
+            .bind(self.expired_before_ms)
+            .bind(self.limit)
+            .execute(conn)
+            .await
+            .map_err(refuse::database)?;
         Ok(deleted.rows_affected())
     }
 }
