@@ -74,6 +74,7 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
         sent += 1;
         assert!(sent < 350, "more than the bound and a segment");
     }
+    settle(&producer);
     let text = metrics.encode();
     assert!(text.contains("\nmq_topic_refused{topic=\"work.a\"} 1"), "{text}");
     assert!(text.contains("\nmq_refused_total{reason=\"backlog\"} 1"), "{text}");

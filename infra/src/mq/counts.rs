@@ -27,6 +27,8 @@ pub(super) struct Counts {
     pub(super) fsyncs: Counter,
     pub(super) deleted_segments: Counter,
     pub(super) commit_seconds: Histogram,
+    pub(super) fsync_seconds: Histogram,
+    pub(super) commits_unwritten: Counter,
 }
 
 impl Default for Counts {
@@ -46,6 +48,8 @@ impl Default for Counts {
             deleted_segments: Counter::default(),
             // 0.1 ms to 3 s.
             commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            fsync_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            commits_unwritten: Counter::default(),
             refused,
         }
     }
@@ -63,6 +67,11 @@ impl Counts {
         registry.register("deleted_segments", "Segments deleted", self.deleted_segments.clone());
         let commit = "Time to write and fsync a batch";
         registry.register("commit_seconds", commit, self.commit_seconds.clone());
+        let fsync = "Time of one fdatasync";
+        registry.register("fsync_seconds", fsync, self.fsync_seconds.clone());
+        let unwritten =
+            "Times that the groups' commits could not be written to disk; a crash would deliver again";
+        registry.register("commits_unwritten", unwritten, self.commits_unwritten.clone());
         registry.register_collector(Box::new(QueueCollector(Arc::downgrade(shared))));
     }
 }

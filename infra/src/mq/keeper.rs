@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::counts::Counts;
 use super::log::Log;
 use super::offsets::{self, Commits};
 use super::partition::Partition;
@@ -53,20 +54,26 @@ pub(super) struct Keeper {
     pub(super) path: PathBuf,
     pub(super) delay: Duration,
     pub(super) signal: Arc<Signal>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl Keeper {
     /// Until the signal is closed.
     pub(super) fn run(self) {
         let mut written = Commits::default();
+        let mut failing = false;
         loop {
             let last_round = self.signal.wait(self.delay);
             let commits = offsets::collect(&self.partitions);
             if commits != written {
                 match offsets::write(&self.path, &commits) {
-                    Ok(()) => written = commits,
+                    Ok(()) => (written, failing) = (commits, false),
                     Err(error) => {
-                        tracing::warn!(path = %self.path.display(), %error, "commits stay in memory");
+                        self.counts.commits_unwritten.inc();
+                        // Said once until it works again; meanwhile each round tries.
+                        if !std::mem::replace(&mut failing, true) {
+                            tracing::warn!(path = %self.path.display(), %error, "commits stay in memory");
+                        }
                         self.signal.rung.store(true, Ordering::Release);
                     }
                 }

@@ -53,10 +53,16 @@ pub(super) fn write(path: &Path, commits: &Commits) -> io::Result<()> {
 /// The name isn't synced: losing the newest content is fine, losing the content of a name isn't.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("tmp");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&beside, path)
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_data()?;
+        fs::rename(&beside, path)
+    };
+    write().inspect_err(|_| {
+        // Half a file is of no use to anybody, least of all on a full disk.
+        let _ = fs::remove_file(&beside);
+    })
 }
 
 /// Copies one of these files.

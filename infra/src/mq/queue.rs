@@ -188,7 +188,7 @@ impl Queue {
                     topics[index].log = Some((log.clone(), first));
                 }
             }
-            let keeper = start_keeper(config, &topics, shared.logs.clone(), signal)?;
+            let keeper = start_keeper(config, &topics, shared.logs.clone(), signal, counts)?;
             shared.keeper = Mutex::new(Some(keeper));
         }
         shared.topics = topics;
@@ -402,6 +402,7 @@ fn start_keeper(
     topics: &[Topic],
     logs: Vec<Arc<Log>>,
     signal: Arc<Signal>,
+    counts: Arc<Counts>,
 ) -> Result<JoinHandle<()>, QueueError> {
     let path = config.dir.join(COMMITS);
     let durable: Vec<&Topic> = topics.iter().filter(|topic| topic.log.is_some()).collect();
@@ -415,7 +416,7 @@ fn start_keeper(
     }
     let partitions = durable.iter().flat_map(|topic| topic.partitions.iter().cloned()).collect();
     let delay = Duration::from_millis(config.offsets_flush_ms);
-    let keeper = Keeper { logs, partitions, path: path.clone(), delay, signal };
+    let keeper = Keeper { logs, partitions, path: path.clone(), delay, signal, counts };
     let on_fatal = config.on_fatal.clone();
     std::thread::Builder::new()
         .name("mq-keeper".into())

@@ -54,11 +54,19 @@ pub fn send(producer: &Producer, record: Outgoing) -> Result<Position, SendError
 
 /// Sends many at once, so that they share batches, and waits for all.
 pub fn send_all(producer: &Producer, records: impl IntoIterator<Item = Outgoing>) -> Vec<Position> {
+    send_each(producer, records).into_iter().map(Result::unwrap).collect()
+}
+
+/// The same where some may be refused: the answers in the order of the records.
+pub fn send_each(
+    producer: &Producer,
+    records: impl IntoIterator<Item = Outgoing>,
+) -> Vec<Result<Position, SendError>> {
     let (tell, told) = mpsc::channel();
     let mut count = 0;
     for record in records {
         let tell = tell.clone();
-        producer.send(record, move |outcome| tell.send(outcome.unwrap()).unwrap()).unwrap();
+        producer.send(record, move |outcome| tell.send(outcome).unwrap()).unwrap();
         count += 1;
     }
     (0..count).map(|_| told.recv_timeout(PATIENCE).expect("an answer")).collect()

@@ -30,8 +30,11 @@ pub(super) struct Committer {
     positions: Vec<Position>,
     /// By slot: the records of this batch. Their memory is kept from batch to batch.
     buckets: Vec<Vec<Stored>>,
-    /// Slots with a record in this batch.
+    /// Slots with a record in this batch, and by slot whether it is one of them.
     touched: Vec<u32>,
+    is_touched: Vec<bool>,
+    /// The file was cut back since its last fsync.
+    cut: bool,
 }
 
 /// How writing failed.
@@ -57,6 +60,7 @@ impl Committer {
             (last.segment.clone(), last.bytes)
         };
         let buckets = next_offsets.iter().map(|_| Vec::new()).collect();
+        let is_touched = vec![false; next_offsets.len()];
         Committer {
             log,
             next_offsets,
@@ -71,6 +75,8 @@ impl Committer {
             positions: Vec::new(),
             buckets,
             touched: Vec::new(),
+            is_touched,
+            cut: false,
         }
     }
 
@@ -103,6 +109,9 @@ impl Committer {
             self.writer.push(place, *offset, &stored.key, &stored.value);
             self.positions.push(Position { partition: u32::from(place.partition), offset: *offset });
             *offset += 1;
+            if !std::mem::replace(&mut self.is_touched[*slot as usize], true) {
+                self.touched.push(*slot);
+            }
         }
         self.positions.len()
     }
@@ -130,21 +139,21 @@ impl Committer {
         counts.commit_seconds.observe(begun.elapsed().as_secs_f64());
         counts.written_records.inc_by(self.positions.len() as u64);
         counts.written_bytes.inc_by(self.end - at);
-        self.failing = false;
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(log = self.log.name, "the log can be written again");
+        }
+        // Before the answers: whoever copies the log after an answer finds the record.
+        self.note();
         for (record, position) in batch.zip(&self.positions) {
-            let bucket = &mut self.buckets[record.slot as usize];
-            if bucket.is_empty() {
-                self.touched.push(record.slot);
-            }
-            bucket.push(record.stored);
+            self.buckets[record.slot as usize].push(record.stored);
             answer(record.done, Ok(*position));
         }
         self.show(at);
         Ok(())
     }
 
-    /// Lets readers see the batch that begins at this place.
-    fn show(&mut self, at: u64) {
+    /// Notes that the batch is on disk.
+    fn note(&mut self) {
         if let Some(last) = lock(&self.log.segments).back_mut() {
             last.bytes = self.end;
             last.last_unix_ms = unix_ms();
@@ -152,7 +161,12 @@ impl Committer {
                 last.last_offsets.insert(*slot, self.next_offsets[*slot as usize] - 1);
             }
         }
+    }
+
+    /// Lets readers see the batch that begins at this place.
+    fn show(&mut self, at: u64) {
         for slot in self.touched.drain(..) {
+            self.is_touched[slot as usize] = false;
             let records = self.buckets[slot as usize].drain(..);
             let place = Some((self.segment.first_batch, at));
             self.log.slots[slot as usize].partition.publish(records, place);
@@ -163,6 +177,9 @@ impl Committer {
     fn refuse(&mut self, batch: std::vec::Drain<'_, Pending>, error: &io::Error) {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(log = self.log.name, %error, "the log can't be written; refusing records");
+        }
+        for slot in self.touched.drain(..) {
+            self.is_touched[slot as usize] = false;
         }
         let error = SendError::Storage(error.to_string().into());
         for record in batch {
@@ -184,7 +201,7 @@ impl Committer {
     fn write(&mut self) -> Result<u64, Failure> {
         if self.uncut {
             self.segment.file.set_len(self.end).map_err(Failure::Refused)?;
-            (self.filled, self.uncut) = (self.end, false);
+            (self.filled, self.uncut, self.cut) = (self.end, false, true);
         }
         let length = self.writer.len() as u64;
         let begun = self.end > self.segment.data_start;
@@ -196,7 +213,7 @@ impl Committer {
         let bytes = self.writer.finish(self.segment.salt, self.next_batch, unix_ms());
         if let Err(error) = self.segment.file.write_all_at(bytes, at) {
             self.uncut = self.segment.file.set_len(at).is_err();
-            self.filled = at;
+            (self.filled, self.cut) = (at, true);
             return Err(Failure::Refused(error));
         }
         self.sync()?;
@@ -209,10 +226,13 @@ impl Committer {
     fn sync(&mut self) -> Result<(), Failure> {
         self.fsyncs += 1;
         self.log.counts.fsyncs.inc();
+        let begun = Instant::now();
         let synced = match self.log.config.fault_fsync_at {
             at if at == self.fsyncs => Err(io::Error::other("a fault was asked for")),
             _ => self.segment.file.sync_data(),
         };
+        self.log.counts.fsync_seconds.observe(begun.elapsed().as_secs_f64());
+        self.cut = false;
         synced.map_err(|error| Failure::Fatal(format!("fsync of {}: {error}", self.segment.path.display())))
     }
 
@@ -227,13 +247,21 @@ impl Committer {
         let zeros = vec![0; count as usize];
         match self.segment.file.write_all_at(&zeros, self.filled) {
             Ok(()) => self.filled = to,
-            // Part of the zeros may be there; that is harmless, and the next write says what is wrong.
-            Err(_) => self.filled = self.filled.max(self.end),
+            // The last room of a disk is for records, here or in other files: zeros give it back. If that fails part of
+            // them stays, which is harmless.
+            Err(_) => {
+                let _ = self.segment.file.set_len(self.filled);
+            }
         }
     }
 
     /// Begins the next segment. The one before is complete and on disk.
     fn roll(&mut self) -> Result<(), Failure> {
+        if self.cut {
+            // What was cut off must not come back with a power loss: nothing may follow the last batch of a segment that
+            // has a successor.
+            self.sync()?;
+        }
         let now = unix_ms();
         // The batch to be written has taken its offsets already; the header says where things stood before it.
         let next_offsets =

@@ -1,6 +1,7 @@
 //! Deleting segments that nobody needs, and shutting the gate of topics that pin too many.
 
 use std::fs;
+use std::io;
 use std::sync::atomic::Ordering;
 
 use super::{Log, StoredSegment, lock, unix_ms};
@@ -34,7 +35,12 @@ impl Log {
                 state.forget_places(gone.segment.first_batch);
             }
             // Synced one by one: a hole among the segments would be damage to the next start.
-            let removed = fs::remove_file(&gone.segment.path).and_then(|()| sync_dir(&self.dir));
+            let removed = match fs::remove_file(&gone.segment.path) {
+                // It was removed the last time, and the folder could not be synced.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            let removed = removed.and_then(|()| sync_dir(&self.dir));
             if let Err(error) = removed {
                 tracing::warn!(path = %gone.segment.path.display(), %error, "a consumed segment stays");
                 lock(&self.segments).push_front(gone);
