@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Environment variables of ours begin with this: `GOCHAT__GATEWAY__LISTEN` is the key `gateway.listen`.
@@ -34,6 +35,15 @@ impl fmt::Display for Source {
             Source::Flag(key) => write!(f, "flag {key}"),
         }
     }
+}
+
+/// A key that a program sets by itself, and what to use instead of it.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedKey {
+    /// The dotted key.
+    pub key: &'static str,
+    /// The end of a sentence: what to use instead.
+    pub instead: &'static str,
 }
 
 /// Why there is no configuration. Each says what to change, and where.
@@ -65,6 +75,24 @@ pub enum ConfigError {
         /// The keys that exist at that place.
         known: Vec<&'static str>,
     },
+    /// The program sets this key by itself.
+    #[error("key `{key}` from {origin} has no effect here: {instead}")]
+    Fixed {
+        /// The dotted key.
+        key: String,
+        /// Where it was given.
+        origin: Source,
+        /// What to use instead.
+        instead: &'static str,
+    },
+    /// An environment variable that looks like a setting and isn't spelt as one.
+    #[error("environment variable {name} is not read; the setting is spelt {right}")]
+    Misspelt {
+        /// The variable.
+        name: String,
+        /// Its right spelling.
+        right: String,
+    },
     /// The value doesn't fit its key.
     #[error("key `{key}` from {origin}: {message}")]
     Value {
@@ -93,16 +121,18 @@ enum Node {
 }
 
 /// Loads a configuration. `env` is usually `std::env::vars()`, of which only names with [`ENV_PREFIX`] count.
+/// Keys that are `fixed` are refused.
 ///
 /// Values from `env` and `flags` are plain text for text fields; numbers and booleans are parsed where the
 /// field wants one; lists are written as in TOML.
 ///
 /// # Errors
 /// See [`ConfigError`].
-pub fn load<T: DeserializeOwned>(
+pub fn load<T: DeserializeOwned + Serialize + Default>(
     file: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
     flags: &[(String, String)],
+    fixed: &[FixedKey],
 ) -> Result<T, ConfigError> {
     let mut root = Node::Table(BTreeMap::new());
     if let Some(path) = file {
@@ -112,16 +142,61 @@ pub fn load<T: DeserializeOwned>(
             .map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string() })?;
         root = of_toml(toml::Value::Table(table), &Source::File(path.into()));
     }
-    let mut vars: Vec<_> = env.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    let mut vars: Vec<_> = env.into_iter().filter(|(name, _)| name.starts_with("GOCHAT_")).collect();
     vars.sort();
     for (name, value) in vars {
+        if !name.starts_with(ENV_PREFIX) {
+            refuse_misspelt::<T>(name)?;
+            continue;
+        }
         let key = name[ENV_PREFIX.len()..].to_lowercase().replace("__", ".");
         put(&mut root, &key, Source::Env(name), value)?;
     }
     for (key, value) in flags {
         put(&mut root, key, Source::Flag(key.clone()), value.clone())?;
     }
+    for FixedKey { key, instead } in fixed {
+        let found = key.split('.').try_fold(&root, |node, part| match node {
+            Node::Table(table) => table.get(part),
+            _ => None,
+        });
+        if let Some(origin) = found.and_then(de::origin_of) {
+            return Err(ConfigError::Fixed { key: (*key).to_owned(), origin, instead });
+        }
+    }
     T::deserialize(de::At::root(&root)).map_err(de::Failure::into_config_error)
+}
+
+/// A name such as `GOCHAT_LISTEN` or `GOCHAT_GATEWAY_SHARDS` was meant for a key. Others of that kind are not ours:
+/// Kubernetes gives every container of a namespace `GOCHAT_PORT` when a service is named gochat.
+fn refuse_misspelt<T: Serialize + Default>(name: String) -> Result<(), ConfigError> {
+    let letters = |text: &str| text.to_lowercase().replace(['_', '.'], "");
+    let meant = letters(&name["GOCHAT_".len()..]);
+    let keys = keys(&T::default());
+    match keys.into_iter().map(|(key, _)| key).find(|key| letters(key) == meant) {
+        Some(key) => {
+            let right = format!("{ENV_PREFIX}{}", key.to_uppercase().replace('.', "__"));
+            Err(ConfigError::Misspelt { name, right })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Every dotted key of a configuration with its value, by name.
+pub fn keys(config: &impl Serialize) -> Vec<(String, toml::Value)> {
+    fn walk(prefix: &str, table: toml::Table, into: &mut Vec<(String, toml::Value)>) {
+        for (name, value) in table {
+            let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+            match value {
+                toml::Value::Table(table) => walk(&key, table, into),
+                value => into.push((key, value)),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    // Settings are plain values under names: there is nothing that TOML can't write.
+    walk("", toml::Table::try_from(config).expect("settings can be written as TOML"), &mut found);
+    found
 }
 
 fn of_toml(value: toml::Value, source: &Source) -> Node {
@@ -165,14 +240,14 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
     #[serde(deny_unknown_fields, default)]
     struct Config {
         name: String,
         gateway: Gateway,
     }
 
-    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
     #[serde(default)]
     struct Gateway {
         listen: Option<std::net::SocketAddr>,
@@ -183,13 +258,15 @@ mod tests {
         mode: Mode,
     }
 
-    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[derive(Debug, Default, PartialEq, Deserialize, Serialize)]
     #[serde(rename_all = "lowercase")]
     enum Mode {
         #[default]
         Auto,
         Forced,
     }
+
+    const FIXED: &[FixedKey] = &[FixedKey { key: "gateway.strict", instead: "use --strict" }];
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect()
@@ -199,7 +276,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gochat.toml");
         fs::write(&path, text).unwrap();
-        load(Some(&path), pairs(env), &pairs(flags)).map_err(|error| error.to_string())
+        load(Some(&path), pairs(env), &pairs(flags), FIXED).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -212,12 +289,12 @@ mod tests {
             ("HOME", "/"),
             ("GOCHAT__GATEWAY__LISTEN", "127.0.0.1:80"),
         ];
-        let got = load_text(text, &env, &[("gateway.limit_bytes", "3"), ("gateway.strict", "true")]).unwrap();
+        let got = load_text(text, &env, &[("gateway.limit_bytes", "3"), ("gateway.share", "2")]).unwrap();
         let gateway = Gateway {
             listen: Some("127.0.0.1:80".parse().unwrap()),
             limit_bytes: 3,
-            share: 1.0,
-            strict: true,
+            share: 2.0,
+            strict: false,
             origins: vec!["x".into()],
             mode: Mode::Forced,
         };
@@ -249,6 +326,30 @@ mod tests {
     }
 
     #[test]
+    fn a_fixed_key_and_a_misspelt_variable_are_refused_with_the_way_out() {
+        let check = |result: Result<Config, String>, words: &[&str]| {
+            let error = result.unwrap_err();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        };
+        check(
+            load_text("[gateway]\nstrict = true", &[], &[]),
+            &["`gateway.strict`", "gochat.toml", "--strict"],
+        );
+        check(
+            load_text("", &[("GOCHAT__GATEWAY__STRICT", "true")], &[]),
+            &["GOCHAT__GATEWAY__STRICT", "--strict"],
+        );
+        check(load_text("", &[("GOCHAT_NAME", "x")], &[]), &["GOCHAT_NAME ", "GOCHAT__NAME"]);
+        check(
+            load_text("", &[("GOCHAT_GATEWAY_LIMIT_BYTES", "1")], &[]),
+            &["GOCHAT_GATEWAY_LIMIT_BYTES ", "GOCHAT__GATEWAY__LIMIT_BYTES"],
+        );
+        // As Kubernetes makes them.
+        load_text("", &[("GOCHAT_SERVICE_HOST", "10.0.0.1"), ("GOCHAT_PORT", "tcp://10.0.0.1:80")], &[])
+            .unwrap();
+    }
+
+    #[test]
     fn a_wrong_value_is_refused_with_its_key_and_source() {
         let check = |result: Result<Config, String>, words: &[&str]| {
             let error = result.unwrap_err();
@@ -264,7 +365,8 @@ mod tests {
         check(load_text("", &[("GOCHAT__GATEWAY__MODE", "x")], &[]), &["`gateway.mode`", "forced"]);
         check(load_text("", &[("GOCHAT__GATEWAY", "x")], &[]), &["`gateway`"]);
         check(load_text("name = ", &[], &[]), &["gochat.toml", "line 1"]);
-        let missing = load::<Config>(Some(Path::new("/nowhere/x.toml")), [], &[]).unwrap_err().to_string();
+        let missing =
+            load::<Config>(Some(Path::new("/nowhere/x.toml")), [], &[], &[]).unwrap_err().to_string();
         assert!(missing.contains("/nowhere/x.toml"), "{missing}");
     }
 }

@@ -11,13 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
 
 /// Limits of calls to one service.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RpcConfig {
     /// A call that takes longer is dropped and answered with DeadlineExceeded. A call may ask for less with

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// "File size limit exceeded" on Linux, on every architecture we build for.
+const SIGXFSZ: std::ffi::c_int = 25;
+
 /// The request to stop. Clones share it; once requested it stays requested.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -43,11 +46,15 @@ impl Shutdown {
         let _ = state.wait_for(|requested| *requested).await;
     }
 
-    /// SIGTERM or SIGINT requests the stop; a second one ends the process at once with status 130.
+    /// SIGTERM or SIGINT requests the stop; a second one ends the process at once with status 130. SIGXFSZ is
+    /// ignored from now on.
     ///
     /// # Errors
     /// When the handlers can't be installed.
     pub fn on_signals(&self) -> io::Result<()> {
+        // A write beyond a file-size limit shall fail, which the queue answers, and not end the process. The
+        // handler outlives its receiver.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();

@@ -1,10 +1,10 @@
 //! Every bound of this service.
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// All settings of logic.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogicConfig {
     pub auth: AuthConfig,
@@ -16,7 +16,7 @@ pub struct LogicConfig {
 }
 
 /// Passwords and tokens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// Threads that do nothing but hash passwords; each takes `argon2_memory_kib` while it works.
@@ -59,7 +59,7 @@ impl Default for AuthConfig {
 }
 
 /// How often passwords may be tried and accounts made. One attempt too many is 1012 with a time to retry.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoginsConfig {
     /// Attempts at one name's password (or at one user's old password when he changes it) that may follow at once.
@@ -96,7 +96,7 @@ impl Default for LoginsConfig {
 }
 
 /// What is told on gochat.events.*.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventsConfig {
     /// Every stored message, too, on gochat.events.message. Off by default.
@@ -104,7 +104,7 @@ pub struct EventsConfig {
 }
 
 /// What one request may ask for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Longest content of a message; the gateway refuses longer ones, and so does the pipeline.
@@ -138,7 +138,7 @@ impl Default for LimitsConfig {
 }
 
 /// The way of a message from upstream to the store.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PipelineConfig {
     /// Records taken at once; what is there is taken, nothing waits for a batch to fill.
@@ -181,7 +181,7 @@ impl Default for PipelineConfig {
 }
 
 /// Finding the gateways of users, and what happens when a gateway's queue is full.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RoutesConfig {
     /// Life of a cached route, "offline" too; the protocol allows 2,000 at most.

@@ -20,6 +20,7 @@ mod routes;
 use std::sync::Arc;
 
 use gochat_infra::admin::Readiness;
+use gochat_infra::errors::Error;
 use gochat_infra::idgen::IdGen;
 use gochat_infra::mq::{ConsumerConfig, Queue, QueueError};
 use gochat_infra::registry::Registry;
@@ -79,6 +80,17 @@ pub enum StartError {
     RefreshSecret { path: std::path::PathBuf, source: std::io::Error },
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+/// What a registration with these would be refused for.
+///
+/// # Errors
+/// The first rule that is broken, as a sentence.
+pub fn check_registration(username: &str, email: &str, password: &str) -> Result<(), Error> {
+    domain::fields::username(username)?;
+    domain::fields::email(email)?;
+    domain::fields::password("password", password)?;
+    Ok(domain::fields::display_name(username)?)
 }
 
 /// The running service.

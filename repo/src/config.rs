@@ -2,10 +2,10 @@
 use std::path::PathBuf;
 
 use gochat_infra::mq::FatalHandler;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Configuration of the repository.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RepoConfig {
     /// The embedded database.
@@ -17,7 +17,7 @@ pub struct RepoConfig {
 }
 
 /// The embedded database: one file (with its -wal and -shm), one writer, a few readers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SqliteConfig {
     /// The data file. Its folder is made when it is missing.
@@ -81,7 +81,7 @@ impl Default for SqliteConfig {
 
 /// What one call may ask for or change. A list longer than its bound is refused with 1000; a page size
 /// above its bound is lowered to it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// Entries of a page (messages, conversations, members); asking for 0 means `page_default`.
@@ -130,7 +130,7 @@ impl Default for LimitsConfig {
 }
 
 /// How long and how much the cache keeps.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
     /// Life of `user_info:{user_id}`.

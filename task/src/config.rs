@@ -1,8 +1,8 @@
 //! Every bound of this service.
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// All settings of task.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskConfig {
     /// Tasks taken at once.

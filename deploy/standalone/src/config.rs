@@ -2,9 +2,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::{Result, anyhow};
 use gochat_gateway::GatewayConfig;
 use gochat_infra::cache::MemoryCacheConfig;
-use gochat_infra::config::ConfigError;
+use gochat_infra::config::{ConfigError, FixedKey};
 use gochat_infra::mq::{EmbeddedConfig, TopicConfig};
 use gochat_infra::rpc::RpcConfig;
 use gochat_infra::telemetry::LogConfig;
@@ -12,12 +13,12 @@ use gochat_logic::LogicConfig;
 use gochat_proto::topics;
 use gochat_repo::RepoConfig;
 use gochat_task::TaskConfig;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::Settings;
+use crate::{Place, Serve};
 
 /// Everything that a file, `GOCHAT__…` variables or flags may set.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// Where clients connect.
@@ -61,7 +62,7 @@ impl Default for Config {
 }
 
 /// The topics of the embedded queue.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TopicsConfig {
     /// Partitions of gochat.upstream and gochat.tasks, 1 to 65,536; may grow between restarts, never shrink.
@@ -95,16 +96,62 @@ impl TopicsConfig {
     }
 }
 
-/// Reads the settings; flags win over the environment, that over the file.
-pub(crate) fn load(settings: &Settings) -> Result<Config, ConfigError> {
-    let mut flags = Vec::new();
-    let mut flag = |key: &str, value: Option<String>| {
-        if let Some(value) = value {
-            flags.push((key.to_owned(), value));
+/// What the standalone server decides by itself: everything lies in one data folder, and clients connect in one
+/// place.
+const FIXED: &[FixedKey] = &[
+    FixedKey { key: "gateway.listen", instead: "say where clients connect with `listen` or --listen" },
+    FixedKey { key: "queue.dir", instead: "the queue is always in the data folder, see `data` or --data" },
+    FixedKey {
+        key: "logic.auth.refresh_secret_file",
+        instead: "this file is always in the data folder, see `data` or --data",
+    },
+    FixedKey {
+        key: "repo.sqlite.file",
+        instead: "the database is always in the data folder, see `data` or --data",
+    },
+];
+
+/// Reads the settings of a server, and has each part check its own; flags win over the environment, that over the
+/// file.
+pub(crate) fn for_server(serve: &Serve) -> Result<Config> {
+    let config = load(&serve.place, serve.listen, serve.admin)?;
+    config.gateway.validate().map_err(|wrong| anyhow!("configuration: gateway.{wrong}"))?;
+    config.logic.validate().map_err(|wrong| anyhow!("configuration: logic.{wrong}"))?;
+    config.task.validate().map_err(|wrong| anyhow!("configuration: task.{wrong}"))?;
+    Ok(config)
+}
+
+/// Reads the settings for a command beside the server.
+pub(crate) fn for_command(place: &Place) -> Result<Config, ConfigError> {
+    load(place, None, None)
+}
+
+fn load(place: &Place, listen: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<Config, ConfigError> {
+    let flags = [
+        ("listen", listen.map(|a| a.to_string())),
+        ("admin", admin.map(|a| a.to_string())),
+        ("data", place.data.as_ref().map(|p| p.display().to_string())),
+    ];
+    let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    gochat_infra::config::load(place.config.as_deref(), std::env::vars(), &flags, FIXED)
+}
+
+/// The settings as a TOML file that gives the same settings.
+pub(crate) fn effective(config: &Config) -> String {
+    let mut table = toml::Table::try_from(config).expect("settings can be written as TOML");
+    for fixed in FIXED {
+        remove(&mut table, fixed.key);
+    }
+    table.to_string()
+}
+
+fn remove(table: &mut toml::Table, key: &str) {
+    match key.split_once('.') {
+        None => drop(table.remove(key)),
+        Some((section, rest)) => {
+            if let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut) {
+                remove(section, rest);
+            }
         }
-    };
-    flag("listen", settings.listen.map(|a| a.to_string()));
-    flag("admin", settings.admin.map(|a| a.to_string()));
-    flag("data", settings.data.as_ref().map(|p| p.display().to_string()));
-    gochat_infra::config::load(settings.config.as_deref(), std::env::vars(), &flags)
+    }
 }

@@ -1,6 +1,7 @@
-//! The data folder: its layout, its version, and the lock that keeps a second process out.
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+//! The data folder: its layout, its version, who may look into it, and the lock that keeps a second process out.
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,9 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Creates the folder when there is none, takes its lock and checks its version.
+    /// Creates the folder when there is none, closes it to others, takes its lock and checks its version.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        fs::create_dir_all(root)
-            .with_context(|| format!("the data folder {} can't be created", root.display()))?;
+        make_private(root)?;
         let lock_path = root.join("LOCK");
         let lock = OpenOptions::new()
             .create(true)
@@ -52,10 +52,13 @@ impl DataDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return self.write_version(&path),
             Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
         };
-        let found: u32 = text
-            .trim()
-            .parse()
-            .with_context(|| format!("{} does not hold a version number: {text:?}", path.display()))?;
+        let found: u32 = text.trim().parse().with_context(|| {
+            format!(
+                "{} does not hold a version number but {text:?}; it is damaged, or {} is no data folder",
+                path.display(),
+                self.root.display()
+            )
+        })?;
         if found > LAYOUT_VERSION {
             bail!(
                 "the data folder {} was written by a newer gochat (layout {found}, this one knows {LAYOUT_VERSION}); \
@@ -99,6 +102,35 @@ impl DataDir {
     }
 }
 
+/// Makes the folder, or closes one that is ours to others. A folder with other things in it stays as it is: who
+/// names such a one may need it open.
+fn make_private(root: &Path) -> Result<()> {
+    let cannot = |what: &'static str| move || format!("the data folder {} can't be {what}", root.display());
+    match fs::metadata(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(root)
+                .with_context(cannot("made; make its parent writable, or choose another with --data"));
+        }
+        Err(error) => return Err(error).with_context(cannot("looked at; choose another with --data")),
+        Ok(meta) if !meta.is_dir() => {
+            bail!("the data folder {} is a file; name a folder with --data", root.display())
+        }
+        Ok(meta) if meta.permissions().mode() & 0o077 == 0 => return Ok(()),
+        Ok(_) => {}
+    }
+    let empty = fs::read_dir(root).with_context(cannot("read; choose another with --data"))?.next().is_none();
+    if !empty && !root.join("VERSION").exists() {
+        tracing::warn!(folder = %root.display(), "others may look into the data folder: chmod 700");
+        return Ok(());
+    }
+    fs::set_permissions(root, Permissions::from_mode(0o700)).with_context(cannot("closed to others"))?;
+    tracing::warn!(folder = %root.display(), "others could look into the data folder; now it is closed to them");
+    Ok(())
+}
+
 /// Waits for a lock that is about to be free: a supervisor may start the next process before the last one is gone.
 fn lock_soon(lock: &File) -> Result<(), TryLockError> {
     let deadline = Instant::now() + LOCK_WAIT;
@@ -115,6 +147,28 @@ fn lock_soon(lock: &File) -> Result<(), TryLockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn the_folder_is_closed_to_others_when_it_is_ours() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("a/data");
+        drop(DataDir::open(&root).unwrap());
+        assert_eq!(mode(&root), 0o700);
+        fs::set_permissions(&root, Permissions::from_mode(0o755)).unwrap();
+        drop(DataDir::open(&root).unwrap());
+        assert_eq!(mode(&root), 0o700);
+
+        let shared = temp.path().join("shared");
+        fs::create_dir(&shared).unwrap();
+        fs::write(shared.join("other"), "").unwrap();
+        fs::set_permissions(&shared, Permissions::from_mode(0o755)).unwrap();
+        drop(DataDir::open(&shared).unwrap());
+        assert_eq!(mode(&shared), 0o755);
+    }
 
     #[test]
     fn a_second_process_and_a_newer_layout_are_refused_with_a_sentence() {

@@ -6,66 +6,109 @@ mod data_dir;
 mod seed;
 mod standalone;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use gochat_infra::telemetry;
+use rustix::fs::Mode;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Options of the server stand before no command: each command has its own, and refuses others.
 #[derive(Parser)]
-#[command(name = "gochat", version, about = "An instant-messaging backend for fleets of mobile devices")]
+#[command(
+    name = "gochat",
+    version,
+    about = "An instant-messaging backend for fleets of mobile devices",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(flatten)]
-    settings: Settings,
+    serve: Serve,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-/// What every command may be told on its command line; flags win over the environment, that over the file.
+/// Where the settings are; flags win over the environment, that over the file.
 #[derive(Args)]
-pub(crate) struct Settings {
-    /// Where clients connect (HTTP and WebSocket) [default: 127.0.0.1:8080]
-    #[arg(long, global = true, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
-    /// Where /healthz, /readyz and /metrics answer [default: 127.0.0.1:8081]
-    #[arg(long, global = true, value_name = "ADDR")]
-    admin: Option<SocketAddr>,
+pub(crate) struct Place {
     /// The folder that holds everything that must survive [default: ./data]
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// A TOML file; unknown keys are refused by name
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// A TOML file; unknown keys are refused by name. docs/configuration.md has them all
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Where clients connect (HTTP and WebSocket) [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where /healthz, /readyz and /metrics answer [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Run every service in this process (the default)
-    Standalone,
+    Standalone(Serve),
+    /// Print the settings that the server would run with, as TOML
+    Config(Serve),
     /// Make users with one shared password and sign their tokens, for load runs; the server must be stopped
     Seed(seed::Seed),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = config::load(&cli.settings).map_err(anyhow::Error::from).and_then(|config| {
-        match cli.command.unwrap_or(Command::Standalone) {
-            Command::Standalone => standalone::run(config),
-            Command::Seed(seed) => seed::run(config, &seed),
-        }
-    });
-    match done {
+    // Whatever is written, tokens and messages among it, is for this user alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    match run(cli.command.unwrap_or(Command::Standalone(cli.serve))) {
         Ok(()) => {
             telemetry::flush_logs();
             ExitCode::SUCCESS
         }
         Err(error) => {
-            telemetry::last_words(&format!("gochat: {error:#}"));
+            telemetry::last_words(&format!("gochat: {}", sentence(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Standalone(serve) => standalone::run(config::for_server(&serve)?),
+        Command::Config(serve) => {
+            say(config::effective(&config::for_server(&serve)?).trim_end());
+            Ok(())
+        }
+        Command::Seed(seed) => seed::run(config::for_command(&seed.place)?, &seed),
+    }
+}
+
+/// An error and its causes, each said once: many errors name their cause themselves.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// One line on standard output. Nobody reading it is no reason to end, as println would.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

@@ -4,8 +4,9 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use gochat_infra::errors::{Code, Error};
 use gochat_infra::idgen::IdGen;
 use gochat_infra::rpc::Client;
 use gochat_infra::telemetry::Metrics;
@@ -19,7 +20,7 @@ use gochat_proto::repo::v1::{
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::standalone;
+use crate::{Place, say, standalone};
 
 /// Users made in one transaction.
 const USERS_PER_CALL: usize = 500;
@@ -28,6 +29,8 @@ const MESSAGES_PER_CALL: u64 = 500;
 
 #[derive(Args)]
 pub(crate) struct Seed {
+    #[command(flatten)]
+    pub(crate) place: Place,
     /// How many users to make
     #[arg(long, value_name = "N")]
     users: usize,
@@ -52,26 +55,39 @@ pub(crate) struct Seed {
 pub(crate) fn run(config: Config, seed: &Seed) -> Result<()> {
     ensure!(seed.users > 0, "--users must be at least 1");
     ensure!(seed.messages == 0 || seed.users > 1, "--messages needs at least two users");
+    let longest = username(seed, seed.users - 1);
+    gochat_logic::check_registration(&longest, &email(&longest), &seed.password)
+        .map_err(|error| anyhow!("--prefix {:?} or --password: {}", seed.prefix, error.message))?;
+    // Before anything is made: without the file the users would be of no use.
+    let out = File::create(&seed.out).with_context(|| format!("{} can't be written", seed.out.display()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let data = DataDir::open(&config.data)?;
         let repo = standalone::open_repo(&config, &data, &Metrics::new()).await?;
         let client = Client::local(repo.routes());
-        let keys = TokenKeys::load_or_create(&data.keys())?;
-        let ids = IdGen::open(standalone::WORKER_ID, data.ids())?;
+        let keys = standalone::open_keys(&data)?;
+        let ids = standalone::open_ids(&data)?;
 
         let users = make_users(&config, seed, &client, &ids).await?;
-        write_tokens(seed, &users, &keys)?;
+        write_tokens(seed, &users, &keys, out)?;
         store_messages(seed.messages, &users, &client, &ids).await?;
         repo.close().await;
-        println!(
+        say(&format!(
             "{} users written to {}, {} messages stored",
             users.len(),
             seed.out.display(),
             seed.messages
-        );
+        ));
         Ok(())
     })
+}
+
+fn username(seed: &Seed, number: usize) -> String {
+    format!("{}-{number}", seed.prefix)
+}
+
+fn email(username: &str) -> String {
+    format!("{username}@load.invalid")
 }
 
 fn now_ms() -> i64 {
@@ -84,10 +100,10 @@ async fn make_users(config: &Config, seed: &Seed, client: &Client, ids: &IdGen) 
     let mut repo = UserRepoClient::new(client.clone());
     let mut users = Vec::with_capacity(seed.users);
     for number in 0..seed.users {
-        let username = format!("{}-{number}", seed.prefix);
+        let username = username(seed, number);
         users.push(User {
             user_id: ids.next()?,
-            email: format!("{username}@load.invalid"),
+            email: email(&username),
             display_name: username.clone(),
             username,
             password_hash: hash.clone(),
@@ -97,18 +113,21 @@ async fn make_users(config: &Config, seed: &Seed, client: &Client, ids: &IdGen) 
         });
     }
     for chunk in users.chunks(USERS_PER_CALL) {
-        repo.create_users(CreateUsersRequest { users: chunk.to_vec() })
-            .await
-            .map_err(gochat_infra::errors::Error::from)
-            .with_context(|| {
-                format!("users named {}-… can't be made (choose another --prefix?)", seed.prefix)
-            })?;
+        repo.create_users(CreateUsersRequest { users: chunk.to_vec() }).await.map_err(|status| {
+            let error = Error::from(status);
+            match error.code {
+                Code::UsernameTaken | Code::EmailTaken => anyhow!(
+                    "there are users named {}-… in this data folder already; choose another --prefix",
+                    seed.prefix
+                ),
+                _ => anyhow!("the users can't be stored: {}", error.message),
+            }
+        })?;
     }
     Ok(users)
 }
 
-fn write_tokens(seed: &Seed, users: &[User], keys: &TokenKeys) -> Result<()> {
-    let file = File::create(&seed.out).with_context(|| format!("{} can't be written", seed.out.display()))?;
+fn write_tokens(seed: &Seed, users: &[User], keys: &TokenKeys, file: File) -> Result<()> {
     let mut out = BufWriter::new(file);
     let issued_ms = u64::try_from(now_ms()).expect("after 1970");
     for user in users {
@@ -165,7 +184,7 @@ async fn store_messages(messages: u64, users: &[User], client: &Client, ids: &Id
             let answer = repo
                 .save_messages(SaveMessagesRequest { conversations: std::mem::take(&mut batch) })
                 .await
-                .map_err(gochat_infra::errors::Error::from)?;
+                .map_err(|status| anyhow!("the messages can't be stored: {}", Error::from(status).message))?;
             let saved = SaveOutcome::Saved as i32;
             ensure!(answer.into_inner().outcomes.iter().all(|o| *o == saved), "a message was not stored");
         }

@@ -1,13 +1,12 @@
 //! Every service in one process: who is started with what, and who stops before whom.
-use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use gochat_gateway::{Gateway, GatewayDeps};
 use gochat_infra::admin::{self, Readiness};
 use gochat_infra::cache::{Cache, MemoryCache};
 use gochat_infra::idgen::IdGen;
-use gochat_infra::mq::Queue;
+use gochat_infra::mq::{Queue, QueueError};
 use gochat_infra::registry::{Instance, Registry};
 use gochat_infra::rpc::Client;
 use gochat_infra::shutdown::{Sequence, Shutdown};
@@ -21,9 +20,12 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::say;
 
 /// The only worker that draws ids in this folder.
 pub(crate) const WORKER_ID: u16 = 0;
+/// What helps against damage.
+const RESTORE: &str = "restore the data folder from a backup (gochat restore)";
 /// The only gateway's partition of gochat.downstream.
 const GATEWAY_SLOT: u32 = 0;
 
@@ -32,7 +34,38 @@ pub(crate) async fn open_repo(config: &Config, data: &DataDir, metrics: &Metrics
     let mut settings = config.repo.clone();
     settings.sqlite.file = data.store();
     let cache = Cache::Memory(MemoryCache::new(&config.cache));
-    Ok(Repo::open(settings, RepoDeps { cache, metrics: metrics.clone() }).await?)
+    let opened = Repo::open(settings, RepoDeps { cache, metrics: metrics.clone() }).await;
+    // Of such an error the number says nothing here, and the sentence all.
+    opened.map_err(|error| anyhow!("{}; if it is damaged, {RESTORE}", error.message))
+}
+
+/// Opens the signing keys of a data folder.
+pub(crate) fn open_keys(data: &DataDir) -> Result<TokenKeys> {
+    TokenKeys::load_or_create(&data.keys()).map_err(|error| {
+        anyhow!("{error}; {RESTORE}, or remove the file: a new key is made, and everybody must log in again")
+    })
+}
+
+/// Opens the generator of ids of a data folder.
+pub(crate) fn open_ids(data: &DataDir) -> Result<IdGen> {
+    IdGen::open(WORKER_ID, data.ids()).map_err(|error| {
+        anyhow!("{error}; {RESTORE}, or remove the file: ids then go on from the clock, which must be right")
+    })
+}
+
+fn open_queue(config: &Config, data: &DataDir) -> Result<Queue> {
+    let mut settings = config.queue.clone();
+    settings.dir = data.queue();
+    settings.topics = config.topics.all(GATEWAY_SLOT + 1);
+    Queue::open_embedded(settings).map_err(|error| match error {
+        QueueError::Damaged { path, at, reason } => anyhow!(
+            "the queue's file {} is damaged at byte {at} ({reason}); nothing was changed; {RESTORE}, or move {} away \
+             and lose what was accepted but not stored yet",
+            path.display(),
+            data.queue().display()
+        ),
+        error => error.into(),
+    })
 }
 
 /// Runs until SIGTERM or SIGINT, then stops in order.
@@ -66,15 +99,14 @@ async fn serve(config: Config) -> Result<()> {
     readiness.not_ready("start", "the services are starting");
     let admin = admin::serve(config.admin, metrics.clone(), readiness.clone(), admin_end.clone())
         .await
-        .with_context(|| format!("the admin port {} can't be opened", config.admin))?;
+        .with_context(|| {
+            format!("the admin port {} can't be opened; choose another with --admin", config.admin)
+        })?;
 
-    let mut queue_config = config.queue.clone();
-    queue_config.dir = data.queue();
-    queue_config.topics = config.topics.all(GATEWAY_SLOT + 1);
-    let queue = Queue::open_embedded(queue_config)?;
+    let queue = open_queue(&config, &data)?;
     queue.register_metrics(&metrics);
-    let keys = TokenKeys::load_or_create(&data.keys())?;
-    let ids = IdGen::open(WORKER_ID, data.ids())?;
+    let keys = open_keys(&data)?;
+    let ids = open_ids(&data)?;
     let instance_id = instance_id()?;
     let registry = Registry::fixed(vec![Instance {
         service: topics::SERVICE_GATEWAY.to_owned(),
@@ -101,7 +133,15 @@ async fn serve(config: Config) -> Result<()> {
             shutdown: services.clone(),
         },
     )
-    .await?;
+    .await
+    .map_err(|error| match error {
+        gochat_logic::StartError::RefreshSecret { path, source } => anyhow!(
+            "the secret of refresh tokens {} can't be read ({source}); {RESTORE}, or remove the file: a new one is \
+             made, and a client whose answer to a refresh was lost must log in again",
+            path.display()
+        ),
+        error => error.into(),
+    })?;
     let task = Task::start(
         config.task.clone(),
         TaskDeps {
@@ -133,7 +173,9 @@ async fn serve(config: Config) -> Result<()> {
             runtime: tokio::runtime::Handle::current(),
         },
     )
-    .with_context(|| format!("the gateway can't listen on {}", config.listen))?;
+    .with_context(|| {
+        format!("the gateway can't listen on {}; if it is taken, choose another with --listen", config.listen)
+    })?;
     gateway.ready().await;
     readiness.ready("start");
     say(&format!("Admin port: http://{}/readyz", admin.addr()));
@@ -176,12 +218,6 @@ async fn serve(config: Config) -> Result<()> {
         "not every part stopped within its deadline; see the log"
     );
     Ok(())
-}
-
-/// One line on standard output. Nobody reading it is no reason to end, as println would.
-fn say(line: &str) {
-    let mut out = std::io::stdout();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Names this run of the gateway; never used again.

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use gochat_core::{Config as Edge, Driver};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(remote = "Driver", rename_all = "lowercase")]
 pub(super) enum DriverDef {
     Auto,
@@ -14,7 +14,7 @@ pub(super) enum DriverDef {
 }
 
 /// Mirrors core's plain struct: core has no serde. The three fields left out stand one level up.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(remote = "Edge", deny_unknown_fields, default = "Edge::default")]
 pub(super) struct EdgeDef {
     #[serde(skip)]

@@ -7,13 +7,13 @@ mod edge;
 use std::net::SocketAddr;
 
 use gochat_core::{Config as Edge, Driver};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::check::InvalidConfig;
 use self::edge::{DriverDef, EdgeDef};
 
 /// Settings of a gateway.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
     /// Where clients connect. Default 127.0.0.1:8080; port 0 takes a free one.
@@ -49,7 +49,7 @@ pub struct GatewayConfig {
 }
 
 /// Who may connect, and how.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// Accept `/ws?token=`. Default no: URLs end up in logs.
@@ -72,7 +72,7 @@ pub struct AuthConfig {
 }
 
 /// Bounds of messages on their way in.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamConfig {
     /// Longest content of a message. Default 8,192 bytes; a longer one is rejected with 1011.
@@ -98,7 +98,7 @@ pub struct UpstreamConfig {
 
 /// How fast clients may send. Each has a bucket of `burst` frames, filled at so many a second; a message above it is
 /// answered `retry` (1012), any other frame with `error` 1012, both with the time to wait.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateConfig {
     /// Messages of one connection. Default 100 a second.
@@ -126,7 +126,7 @@ pub struct RateConfig {
 }
 
 /// Bounds of what one connection may ask for by frames.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RequestConfig {
     /// `heads`, `sync` and `mark-read` of one connection without an answer yet. Default 4; more are refused with
@@ -158,7 +158,7 @@ pub struct RequestConfig {
 }
 
 /// Bounds of REST requests.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RestLimits {
     /// Entries of a page when the request names no limit. Default 50.
@@ -172,7 +172,7 @@ pub struct RestLimits {
 }
 
 /// Bounds of calls to logic. Each lane has its own; when a lane is full its requests are answered 1013.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SideConfig {
     /// Calls in flight that hash a password: register, login, password. Default 32.
@@ -188,7 +188,7 @@ pub struct SideConfig {
 }
 
 /// Bounds of session reports.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PresenceConfig {
     /// Reports that wait. Default 65,536. When full, a new connection is closed with 1013, the report of an end
@@ -207,7 +207,7 @@ pub struct PresenceConfig {
 }
 
 /// Bounds of messages on their way out.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DownstreamConfig {
     /// How long a full mailbox of a shard holds up the others. Default 100 ms; then the batch is dropped for this
@@ -225,7 +225,7 @@ pub struct DownstreamConfig {
 }
 
 /// Deadlines of the end; the engine's own stand under `edge`.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
     /// How long to wait for the queue to confirm what was sent. Default 5,000 ms; what is left is unanswered, and

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CacheError, Order};
@@ -21,7 +21,7 @@ const SHARDS: usize = 16;
 const OVERHEAD_BYTES: usize = 96;
 
 /// The bounds of a cache in memory. When one is reached, the keys read least lately go.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MemoryCacheConfig {
     /// Keys, at least 16.

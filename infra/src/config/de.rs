@@ -90,7 +90,7 @@ impl fmt::Display for Path<'_> {
 }
 
 /// The source of a value, or of the first value in a section.
-fn origin_of(node: &Node) -> Option<Source> {
+pub(super) fn origin_of(node: &Node) -> Option<Source> {
     match node {
         Node::Leaf(source, _) | Node::Text(source, _) => Some(source.clone()),
         Node::Table(table) => table.values().find_map(origin_of),
