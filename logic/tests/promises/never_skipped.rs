@@ -4,7 +4,6 @@
 //! Method: garbage among good messages; saves refused for a long time; a restart in between.
 use crate::support::faults::{Door, Fault};
 use crate::support::{House, upstream};
-use gochat_infra::errors::Error;
 use gochat_infra::mq::EmbeddedConfig;
 use gochat_proto::queue::v1::{DeadLetter, UpstreamMessage};
 use gochat_proto::topics;
@@ -94,7 +93,8 @@ async fn what_the_store_refuses_for_good_costs_itself_only() {
 
 #[tokio::test]
 async fn what_a_call_refuses_for_its_size_is_asked_for_in_parts() {
-    let house = House::open().await;
+    // The store takes fewer keys at once than logic takes messages.
+    let house = House::open_with(|repo| repo.limits.lookup_max = 10).await;
     house.seed_users(40).await;
     let mut inbox = house.inbox(0);
     let door = Door::closed();
@@ -102,8 +102,6 @@ async fn what_a_call_refuses_for_its_size_is_asked_for_in_parts() {
     let running = house.start().await;
     house.send(1, PAIR, "first", "text").await;
     door.arrival().await;
-    // As if the store took fewer keys at once than logic takes messages.
-    house.faults.plan("FindMessages", 1, Fault::Answer(tonic::Status::from(Error::invalid("too many"))));
     for n in 1..40 {
         house.send(n, &format!("single_{n}_40"), &format!("m{n}"), "text").await;
     }
@@ -111,6 +109,8 @@ async fn what_a_call_refuses_for_its_size_is_asked_for_in_parts() {
     for n in 1..40 {
         assert_eq!(inbox.stored(&format!("m{n}")).await.1, 1);
     }
+    assert!(running.metric(r#"logic_pipeline_retries_total{reason="refused"}"#) > 0.0);
+    assert_eq!(running.metric(r#"logic_pipeline_records_total{outcome="dead-letter"}"#), 0.0);
     running.stop().await;
 }
 

@@ -12,8 +12,6 @@ use tonic::service::Routes;
 pub(crate) enum Fault {
     /// It never arrives.
     Refuse,
-    /// It is answered with this and not done.
-    Answer(tonic::Status),
     /// It is done, and its answer is lost: the outcome is unknown to the caller.
     LoseAnswer,
     /// It waits at the door until it is let in.
@@ -78,7 +76,6 @@ async fn pass(State(faults): State<Faults>, request: Request, next: Next) -> Res
     match faults.next_for(request.uri().path()) {
         None => next.run(request).await,
         Some(Fault::Refuse) => failed(tonic::Status::unavailable("refused by the test")),
-        Some(Fault::Answer(status)) => failed(status),
         Some(Fault::LoseAnswer) => {
             let answer = next.run(request).await;
             // The whole answer is read, as the call must have been done.

@@ -104,8 +104,13 @@ impl Running {
 
 impl House {
     pub(crate) async fn open() -> House {
+        House::open_with(|_| {}).await
+    }
+
+    pub(crate) async fn open_with(change: impl FnOnce(&mut RepoConfig)) -> House {
         let dir = tempfile::tempdir().unwrap();
         let mut repo = RepoConfig::default();
+        change(&mut repo);
         repo.sqlite.file = dir.path().join("gochat.db");
         let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
         let repo = Repo::open(repo, RepoDeps { cache, metrics: Metrics::new() }).await.unwrap();
