@@ -7,8 +7,9 @@ use crate::ws::Frame;
 
 /// An application. Each shard has its own instance, which is only ever touched by the shard's thread.
 ///
-/// A callback must not block. When one panics, the panic is counted and the connection that it was called for is
-/// closed; the instance lives on, so it should keep itself consistent.
+/// A callback must not block. When one panics, the panic is counted and costs what it was called for: a request is
+/// answered 500 and its connection closed, an upgraded connection is closed with 1011, a mail or a timer is lost, and an
+/// end stays an end. The instance lives on, so it should keep itself consistent.
 pub trait App: Sized + 'static {
     /// State of an upgraded connection; travels with the socket between shards.
     type Session: Send + 'static;

@@ -15,6 +15,12 @@ use tungstenite::{Message, WebSocket};
 /// Nothing in a test takes this long; a test that waits for it has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Keys of connections for which a callback panics, and a timer that does.
+pub const OPEN_PANICS: u64 = 9_001;
+pub const CLOSE_PANICS: u64 = 9_002;
+pub const ROOM_PANICS: u64 = 9_003;
+pub const TIMER_PANICS: u64 = 11;
+
 /// What the app was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -77,6 +83,7 @@ impl App for Puppet {
     fn on_open(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
         let key = cx.key_of(conn).expect("bound");
         assert!(cx.conns_of(key).contains(&conn));
+        assert_ne!(key, OPEN_PANICS, "asked to panic");
         let _ = self.told.send(Told::Open { shard: cx.shard(), key });
     }
 
@@ -118,11 +125,13 @@ impl App for Puppet {
     ) {
         assert_eq!(cx.send(conn, &Frame::text(b"late"), Priority::Keep), SendOutcome::Gone);
         assert!(!cx.conns_of(key).contains(&conn));
+        assert_ne!(key, CLOSE_PANICS, "asked to panic");
         let _ = self.told.send(Told::Close { shard: cx.shard(), key, session, reason });
     }
 
     fn on_room(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {
         let key = cx.key_of(conn).expect("open");
+        assert_ne!(key, ROOM_PANICS, "asked to panic");
         let _ = self.told.send(Told::Room { key });
         assert_eq!(cx.send(conn, &Frame::text(b"gap"), Priority::Keep), SendOutcome::Queued);
     }
@@ -152,6 +161,7 @@ impl App for Puppet {
     }
 
     fn on_timer(&mut self, _: &mut Cx<'_, Self>, tag: u64) {
+        assert_ne!(tag, TIMER_PANICS, "asked to panic");
         let _ = self.told.send(Told::Timer(tag));
     }
 }
