@@ -154,6 +154,31 @@ mod tests {
         }
     }
 
+    /// What stands there about each route is held to the code by tests/edge/documents.
+    #[test]
+    fn openapi_lists_these_routes_and_no_others() {
+        let document: serde_json::Value =
+            serde_saphyr::from_str(include_str!("../../docs/openapi.yaml")).expect("YAML");
+        let mut listed: Vec<String> = Vec::new();
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for method in methods.as_object().expect("methods").keys() {
+                listed.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let written = |route: &Route| {
+            let named = |segment: &str| match segment.strip_prefix(':') {
+                Some(name) => format!("{{{name}}}"),
+                None => segment.replace('*', "{name}"),
+            };
+            let path: Vec<String> = route.pattern.split('/').map(named).collect();
+            format!("{} {}", route.method, path.join("/"))
+        };
+        let mut routes: Vec<String> = ROUTES.iter().map(written).collect();
+        listed.sort();
+        routes.sort();
+        assert_eq!(listed, routes);
+    }
+
     #[test]
     fn the_protocol_page_has_every_route_and_every_code() {
         let page = include_str!("../../docs/protocol.md");

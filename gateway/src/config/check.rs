@@ -204,4 +204,29 @@ mod tests {
         check(|c| c.edge.outbox_connection_max_bytes = 65_536, "edge.outbox_connection_max_bytes");
         check(|c| c.upstream.content_max_bytes = 65_536, "edge.message_max_bytes");
     }
+
+    /// docs/client.md names settings with their defaults.
+    #[test]
+    fn the_rule_book_has_the_defaults() {
+        let page = include_str!("../../../docs/client.md");
+        let config = GatewayConfig::default();
+        let edge = [
+            ("edge.ping_interval_ms", config.edge.ping_interval_ms),
+            ("edge.pong_deadline_ms", config.edge.pong_deadline_ms),
+            ("edge.message_max_bytes", config.edge.message_max_bytes as u64),
+        ];
+        let own = [config.bounds_of_intake(), config.bounds_of_rates(), config.bounds_of_the_rest()].concat();
+        let defaults: std::collections::HashMap<&str, u64> =
+            own.into_iter().map(|(key, value, ..)| (key, value)).chain(edge).collect();
+        let numbers = page.split("## Numbers of the server").nth(1).expect("the section");
+        let mut rows = 0;
+        for row in numbers.lines().filter(|line| line.starts_with("| `")) {
+            let key = row.split('`').nth(1).expect("a key");
+            let shown = row.trim_end_matches(" |").rsplit("| ").next().expect("a number").replace(',', "");
+            let default = defaults.get(key).unwrap_or_else(|| panic!("there is no setting {key}"));
+            assert_eq!(shown, default.to_string(), "{key}");
+            rows += 1;
+        }
+        assert!(rows > 20, "{rows} rows");
+    }
 }

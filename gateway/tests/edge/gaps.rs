@@ -93,6 +93,19 @@ fn whole(frames: &[Value], conversation: &str, last: u64) -> usize {
     gaps
 }
 
+/// The frame as it is sent.
+pub(crate) fn a_gap() -> Value {
+    let gate = gate(16);
+    let mut slow = gate.connect(1, "slow");
+    flood(&gate, |seq| vec![delivery(large("world", seq), &[])]);
+    loop {
+        let frame = slow.next();
+        if frame["type"] == "gap" {
+            return frame;
+        }
+    }
+}
+
 #[test]
 fn one_gap_stands_for_what_was_left_out() {
     let gate = gate(16);

@@ -4,6 +4,7 @@
 mod chat;
 mod connect;
 mod deliver;
+mod documents;
 mod drain;
 mod gaps;
 mod harness;

@@ -61,7 +61,7 @@ impl Fake {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a call fail until it is told otherwise.
+    /// Makes a call, or `*` all calls, fail until it is told otherwise.
     pub fn fail(&self, call: &'static str, error: Error) {
         self.state().fail.insert(call, error);
     }
@@ -148,7 +148,7 @@ impl Fake {
     fn note(&self, call: &'static str, request: &impl Debug) -> Result<(), Status> {
         let mut state = self.state();
         state.asked.push(format!("{call} {request:?}"));
-        match state.fail.get(call) {
+        match state.fail.get(call).or_else(|| state.fail.get("*")) {
             Some(error) => Err(error.clone().into()),
             None => Ok(()),
         }
