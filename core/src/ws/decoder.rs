@@ -245,6 +245,34 @@ mod tests {
     }
 
     #[test]
+    fn binary_messages_need_not_be_text_and_keep_to_the_same_order() {
+        let limits = Limits { binary: true, ..LIMITS };
+        let mut assembly = None;
+        let mut check = |first, payload: &[u8], expect: Decoded<'_>| {
+            let mut bytes = frame(first, payload);
+            assert_eq!(decode(&mut assembly, &mut bytes, limits).1, expect, "{first:x} {payload:x?}");
+            if let Some(assembly) = &mut assembly {
+                assembly.end_frame();
+            }
+        };
+        check(0x82, b"\xff\x00", Decoded::Binary(b"\xff\x00"));
+        check(0x02, b"\xff", Decoded::Fragment);
+        check(0x00, b"", Decoded::Fragment);
+        check(0x80, b"\xfe", Decoded::Binary(b"\xff\xfe"));
+        check(0x81, b"text", Decoded::Text("text"));
+        check(0x01, b"te", Decoded::Fragment);
+        check(0x80, b"\xff", Decoded::Fail(1007, "not UTF-8"));
+        let mut assembly = None;
+        let mut first = frame(0x02, b"a");
+        assert_eq!(decode(&mut assembly, &mut first, limits).1, Decoded::Fragment);
+        for wrong in [0x81, 0x82] {
+            let refused = decode(&mut assembly, &mut frame(wrong, b"b"), limits).1
+                == Decoded::Fail(1002, "a message is incomplete");
+            assert!(refused, "{wrong:x}");
+        }
+    }
+
+    #[test]
     fn each_breach_has_its_code() {
         let check = |frames: &[(u8, &[u8])], expect: &[Seen]| {
             let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect();
