@@ -1,8 +1,9 @@
 //! `conv_seq:{conversation_id}`: how far a conversation goes at least, as decimal text.
 //!
-//! A last seq only rises, so what stands here is never too high, and it may be too low: a write was lost, or two
-//! came in the wrong order. So it answers only what no higher seq could change (a page that ends before it); where
-//! a conversation ends, and which seq comes next, is said by the database.
+//! A last seq only rises (after a restore of older data the cache begins empty), so what stands here is never
+//! too high. It may be too low: a write was lost, or two came in the wrong order. So it answers only what no
+//! higher seq could change, a page that ends before it; where a conversation ends, and which seq comes next, is
+//! said by the database.
 //!
 //! There is one key for each conversation, and sessions live in the same bounded cache: so only the newest
 //! `conv_seq_max` keys are kept, and the oldest is removed for a new one.
