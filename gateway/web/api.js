@@ -6,6 +6,9 @@ const CALL_DEADLINE_MS = 20_000;
 
 /** What the server answered, in words a person can read. `status` 0: the server was not reached. */
 export class ApiError extends Error {
+  /** How long the server asks to wait before the next try; undefined: it did not say. */
+  retryAfterMs;
+
   constructor(status, code, message, details) {
     super(message);
     this.status = status;
@@ -14,10 +17,14 @@ export class ApiError extends Error {
   }
 }
 
+/** Events: `renewed` when a refresh brought a new access token; `signed-out` with detail {notice} when the login is lost. */
 export class Api extends EventTarget {
   #login = null;
   #refreshing = null;
   #timer = 0;
+  #changing = null;
+  /** Counts logins: tokens of different numbers don't follow from each other by a refresh. */
+  loginNumber = 0;
 
   constructor() {
     super();
@@ -35,13 +42,37 @@ export class Api extends EventTarget {
   register(form) { return this.#fetch('POST', '/api/auth/register', form); }
 
   async signIn(username, password) {
-    this.#keep(await this.#fetch('POST', '/api/auth/login', { username, password, deviceName: 'Web page' }));
+    await this.#logIn({ username, password });
   }
+
+  async #logIn(who) {
+    this.#keep(await this.#fetch('POST', '/api/auth/login', { ...who, deviceName: 'Web page' }));
+    this.loginNumber += 1;
+  }
+
+  /** Ends every login of this user, this one too; a new one takes its place here. Calls that need a token wait for it meanwhile. */
+  async changePassword(username, old, fresh) {
+    const token = await this.accessToken();
+    this.#changing = this.#changePassword(username, old, fresh, token).finally(() => { this.#changing = null; });
+    return this.#changing;
+  }
+
+  async #changePassword(username, old, fresh, token) {
+    await this.#fetch('POST', '/api/users/me/password', { old, new: fresh }, token);
+    try {
+      await this.#logIn({ username, password: fresh, deviceId: this.#login?.deviceId });
+    } catch {
+      this.#lose('Your password was changed. Please log in with the new one.');
+    }
+  }
+
+  /** Resolves when no password is being changed. */
+  async settled() { await this.#changing?.catch(() => undefined); }
 
   /** Forgets the login here at once; telling the server is best effort, since the page may be offline. */
   async signOut() {
     const login = this.#login;
-    this.#forget();
+    this.forget();
     if (!login) return;
     const call = this.#fetch('POST', '/api/auth/logout', { refreshToken: login.refreshToken }, login.accessToken);
     await call.catch(() => undefined);
@@ -56,6 +87,9 @@ export class Api extends EventTarget {
   messagesBefore(conversationId, seq, limit) {
     return this.#call('GET', `/api/conversations/${encodeURIComponent(conversationId)}/messages?before_seq=${seq}&limit=${limit}`);
   }
+  messagesAfter(conversationId, seq, limit) {
+    return this.#call('GET', `/api/conversations/${encodeURIComponent(conversationId)}/messages?after_seq=${seq}&limit=${limit}`);
+  }
   createGroup(name, memberIds) { return this.#call('POST', '/api/groups', { name, memberIds }); }
   members(groupId, cursor) {
     return this.#call('GET', `/api/groups/${groupId}/members?limit=100${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
@@ -65,6 +99,7 @@ export class Api extends EventTarget {
 
   /** An access token that holds for at least some seconds more. */
   async accessToken() {
+    await this.settled();
     if (!this.#login) throw new ApiError(401, 1006, 'Please log in.');
     if (this.#login.endsAtMs - Date.now() < 10_000) await this.#refresh();
     return this.#login.accessToken;
@@ -82,6 +117,9 @@ export class Api extends EventTarget {
     return this.#fetch(method, path, body, await this.accessToken());
   }
 
+  /** A new access token at once. */
+  renew() { return this.#refresh(); }
+
   /** One refresh at a time: a refresh token may be used once. */
   #refresh() {
     this.#refreshing ??= this.#refreshOnce().finally(() => { this.#refreshing = null; });
@@ -89,18 +127,27 @@ export class Api extends EventTarget {
   }
 
   async #refreshOnce() {
+    const before = this.loginNumber;
+    await this.settled();
+    if (this.loginNumber !== before) return;
     const used = this.#login?.refreshToken;
     if (!used) throw new ApiError(401, 1006, 'Please log in.');
     try {
       const login = await this.#fetch('POST', '/api/auth/refresh', { refreshToken: used });
-      if (this.#login?.refreshToken === used) this.#keep(login);
+      if (this.#login?.refreshToken !== used) return;
+      this.#keep(login);
+      this.dispatchEvent(new Event('renewed'));
     } catch (error) {
-      if (error.status === 401 || error.status === 403) {
-        this.#forget();
-        this.dispatchEvent(new Event('signed-out'));
-      }
+      // Only a ban is told in the server's own words: the others would not help a person.
+      if (error.status === 401) this.#lose('Your login has ended. Please log in again.');
+      else if (error.status === 403) this.#lose(error.message);
       throw error;
     }
+  }
+
+  #lose(notice) {
+    this.forget();
+    this.dispatchEvent(new CustomEvent('signed-out', { detail: { notice } }));
   }
 
   #keep(login) {
@@ -110,7 +157,8 @@ export class Api extends EventTarget {
     this.#planRefresh();
   }
 
-  #forget() {
+  /** Drops the login here without a word to the server. */
+  forget() {
     clearTimeout(this.#timer);
     this.#login = null;
     sessionStorage.removeItem(KEPT_UNDER);
@@ -155,7 +203,10 @@ export class Api extends EventTarget {
       answer = null;
     }
     if (response.ok) return answer;
-    const { code = 0, message, details } = answer?.error ?? {};
-    throw new ApiError(response.status, code, message || `The server answered with status ${response.status}.`, details);
+    const { code = 0, message, details, retryAfterMs } = answer?.error ?? {};
+    const failure = new ApiError(response.status, code, message || `The server answered with status ${response.status}.`, details);
+    const seconds = Number.parseInt(response.headers.get('Retry-After'), 10);
+    failure.retryAfterMs = retryAfterMs ?? (seconds >= 0 ? seconds * 1000 : undefined);
+    throw failure;
   }
 }

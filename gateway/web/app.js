@@ -15,6 +15,13 @@ import { signInView } from './view-sign-in.js';
 /** A sentence for the first screen, such as why the person was signed out. */
 const NOTICE_KEPT_UNDER = 'gochat.notice';
 const LOG_OUT_WAIT_MS = 2000;
+/** Why the server put this device out, in words for a person; for any other reason the server's own. */
+const KICKED_WORDS = {
+  logout: 'You were logged out.',
+  banned: 'This account has been banned.',
+  'password-changed': 'The password of this account was changed. Please log in with the new one.',
+  'token-reused': 'This login was used from another place too, so it was ended to be safe. Please log in again.',
+};
 
 const root = document.getElementById('root');
 const api = new Api();
@@ -27,6 +34,8 @@ class App extends EventTarget {
   me = null;
   /** Id of the conversation on screen, or null. */
   openId = null;
+  /** Of the connection: another login since then may have ended its token. */
+  #loginNumber = 0;
   #memberCounts = new Map();
   #badSince = 0;
   #bannerParts = {
@@ -47,7 +56,7 @@ class App extends EventTarget {
     this.outbox = new Outbox(userId, (entry) => this.connection.send('send-message', {
       conversationId: entry.conversationId, content: entry.content, messageType: 'text', clientMsgId: entry.clientMsgId,
     }, entry.clientMsgId));
-    this.connection = new Connection((failures) => this.#prepare(failures));
+    this.connection = new Connection((failures, tokenEnded) => this.#prepare(failures, tokenEnded));
     this.sync = new Sync(this);
     this.dialogs = new Dialogs(this);
     const list = new ListView(this);
@@ -65,6 +74,9 @@ class App extends EventTarget {
       if (event.key === 'Escape' && this.openId && !document.querySelector('dialog')) this.close();
     });
     this.connection.addEventListener('state', () => this.#renderBanner());
+    this.connection.addEventListener('frame', ({ detail }) => { if (detail.type === 'kicked') this.#kicked(detail.data); });
+    // A fresh token for the open connection, so that the end of the old one does not end it.
+    api.addEventListener('renewed', async () => this.connection.send('auth', { token: await api.accessToken() }, 'auth'));
     setInterval(() => this.#renderBanner(), 500);
     this.sync.addEventListener('list-loaded', () => { if (!this.openId) this.#showFromAddress(); });
     const title = perFrame(() => {
@@ -78,12 +90,24 @@ class App extends EventTarget {
     });
   }
 
-  async #prepare(failures) {
+  async #prepare(failures, tokenEnded) {
+    await api.settled();
+    this.#loginNumber = api.loginNumber;
     if (!this.me) {
       this.me = await api.me();
       this.directory.note(this.me);
     }
-    return this.sync.prepare(failures);
+    return this.sync.prepare(failures, tokenEnded);
+  }
+
+  /** The server ends this device's login, unless it is the one that this page itself has just replaced. */
+  async #kicked({ reason, message }) {
+    this.connection.stop();
+    await api.settled();
+    if (!api.signedIn) return;
+    if (api.loginNumber !== this.#loginNumber) return this.connection.start();
+    api.forget();
+    this.logOut(KICKED_WORDS[reason] ?? message ?? 'Your login was ended.');
   }
 
   /** Says in words what is wrong and when it is tried again; a glitch of a moment stays silent. */
@@ -179,11 +203,17 @@ class App extends EventTarget {
     return conversation.type === 'single' ? peerOf(conversation.id, this.store.me) : conversation.id;
   }
 
+  /** What waits in the outbox is kept for this user in this tab. */
+  #waitingWords() {
+    const { size } = this.outbox;
+    return size === 0 ? '' : ` ${size === 1 ? 'One message of yours waits' : `${size} messages of yours wait`} here until you are back.`;
+  }
+
   /** Ends by loading the page anew, so that nothing of this user stays in memory. */
   async logOut(notice) {
     this.connection.stop();
     this.sync.stop();
-    if (typeof notice === 'string') sessionStorage.setItem(NOTICE_KEPT_UNDER, notice);
+    if (typeof notice === 'string') sessionStorage.setItem(NOTICE_KEPT_UNDER, `${notice}${this.#waitingWords()}`);
     await Promise.race([api.signOut(), new Promise((done) => { setTimeout(done, LOG_OUT_WAIT_MS); })]);
     location.replace('/');
   }
@@ -201,5 +231,5 @@ function begin() {
   root.replaceChildren(signInView(api, begin, notice));
 }
 
-api.addEventListener('signed-out', () => app?.logOut('Your login has ended. Please log in again.'));
+api.addEventListener('signed-out', ({ detail }) => app?.logOut(detail.notice));
 begin();

@@ -8,12 +8,14 @@ const LONGEST_WAIT_MS = 30_000;
 const OPEN_DEADLINE_MS = 10_000;
 const SILENCE_AFTER_PING_MS = 10_000;
 const TOKEN_ENDED = 4401;
+/** Close codes that tell of a fault of this page: whoever develops it wants to know. */
+const FAULTS = new Set([1002, 1003, 1007, 1008, 1009]);
 /** A connection that lived this long was a good one: the waits begin anew after it. */
 const STEADY_AFTER_MS = 5000;
 
 /**
  * Events: `state` after each change of `state`; `open` when frames may be sent; `frame` with detail {type, data, id, timestamp}; `closed`.
- * `prepare` is awaited before each attempt and returns the access token; when it fails the attempt counts as failed.
+ * `prepare(failures, tokenEnded)` is awaited before each attempt and returns the access token; when it fails the attempt counts as failed.
  */
 export class Connection extends EventTarget {
   state = 'stopped';
@@ -30,6 +32,8 @@ export class Connection extends EventTarget {
   #pingTimer = 0;
   #silenceTimer = 0;
   #heartbeatMs = 30_000;
+  /** The last connection ended with 4401, and no new token was fetched since. */
+  #tokenEnded = false;
 
   constructor(prepare) {
     super();
@@ -49,7 +53,9 @@ export class Connection extends EventTarget {
     this.#setState('stopped');
     clearTimeout(this.#waitTimer);
     this.#attempt += 1;
+    const wasOpen = this.#socket !== null;
     this.#dropSocket(1000);
+    if (wasOpen) this.dispatchEvent(new Event('closed'));
   }
 
   /** Skips the rest of a wait; otherwise does nothing. */
@@ -72,12 +78,13 @@ export class Connection extends EventTarget {
     this.#setState('connecting');
     let token;
     try {
-      token = await this.#prepare(this.#failures);
+      token = await this.#prepare(this.#failures, this.#tokenEnded);
     } catch {
       if (attempt === this.#attempt) this.#failed();
       return;
     }
     if (attempt !== this.#attempt) return;
+    this.#tokenEnded = false;
     const url = `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`;
     const socket = new WebSocket(url, ['gochat.v1', `bearer.${token}`]);
     this.#socket = socket;
@@ -118,7 +125,9 @@ export class Connection extends EventTarget {
     if (steady) this.#failures = 0;
     this.#dropSocket(1000);
     this.dispatchEvent(new Event('closed'));
+    if (FAULTS.has(code)) console.warn(`The server closed the connection with ${code}.`);
     // An ended token is nobody's trouble: the next attempt brings a fresh one.
+    this.#tokenEnded ||= code === TOKEN_ENDED;
     if (steady && code === TOKEN_ENDED) this.#connect();
     else this.#failed();
   }

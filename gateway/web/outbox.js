@@ -44,6 +44,9 @@ export class Outbox extends EventTarget {
 
   get size() { return this.#entries.length; }
 
+  /** How long the server asked to wait before more of this conversation is sent, ms. */
+  heldFor(conversationId) { return Math.max(0, (this.#heldUntil.get(conversationId) ?? 0) - Date.now()); }
+
   /** Throws an Error with a sentence for the person when nothing more fits. */
   add(conversationId, content) {
     const bytes = this.#entries.reduce((sum, entry) => sum + entry.content.length, content.length) * 2;

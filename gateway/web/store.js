@@ -3,6 +3,8 @@
 // Order: a conversation's messages are delivered as last + 1, last + 2, …; what is already there is dropped, what is later waits
 // and is reported as a hole, which a page of `sync` fills.
 
+import { addGap, closeGap, isInGap, leftOutAfter } from './gaps.js';
+
 const STRAYS_MAX = 500;
 const MESSAGES_KEPT = 1000;
 const MESSAGES_MAX = 3000;
@@ -16,6 +18,9 @@ function newConversation(id, last) {
     messages: [],
     /** Live messages behind a hole: seqId → message. */
     later: new Map(),
+    /** What the server left out up to `last`, and what it said it left out behind a hole. */
+    gaps: [],
+    gapsAhead: [],
     /** Newest delivered seq, and newest seq known to exist. */
     last,
     head: last,
@@ -173,7 +178,10 @@ export class Store extends EventTarget {
       if (this.#strays.length > STRAYS_MAX) this.#strays.shift();
       return this.#tell('unknown', { conversationId: message.conversationId });
     }
-    if (message.seqId <= conversation.last) return;
+    if (message.seqId <= conversation.last) {
+      if (this.#takeLeftOut(conversation, message)) this.#changed(conversation.id);
+      return;
+    }
     conversation.head = Math.max(conversation.head, message.seqId);
     if (message.seqId === conversation.last + 1) {
       this.#deliver(conversation, message, true);
@@ -183,6 +191,49 @@ export class Store extends EventTarget {
     }
     if (conversation.head > conversation.last) this.#tell('hole', { conversationId: conversation.id });
     this.#changed(conversation.id);
+  }
+
+  /** The server left out from … to for this slow connection: they are passed over until a person asks for them. */
+  leaveOut(conversationId, from, to) {
+    const conversation = this.get(conversationId);
+    if (!conversation) return this.#tell('unknown', { conversationId });
+    if (to <= conversation.last || from > to) return;
+    conversation.head = Math.max(conversation.head, to);
+    conversation.gapsAhead = addGap(conversation.gapsAhead, from, to);
+    this.#deliverLater(conversation);
+    if (conversation.head > conversation.last) this.#tell('hole', { conversationId });
+    this.#changed(conversationId);
+  }
+
+  /** Takes messages that were fetched for the gap from … to, oldest first; `hasMore`: others follow them. */
+  receiveLeftOut(conversationId, from, to, messages, hasMore) {
+    const conversation = this.get(conversationId);
+    if (!conversation) return;
+    for (const message of messages) this.#takeLeftOut(conversation, message);
+    const newest = Math.max(from - 1, ...messages.map((message) => message.seqId));
+    // What a page passes over is not there for this user.
+    conversation.gaps = closeGap(conversation.gaps, from, hasMore ? Math.min(newest, to) : to);
+    this.#changed(conversationId);
+  }
+
+  /** True when the message was left out before, and now stands in its place. */
+  #takeLeftOut(conversation, message) {
+    if (!isInGap(conversation.gaps, message.seqId)) return false;
+    conversation.gaps = closeGap(conversation.gaps, message.seqId, message.seqId);
+    const after = conversation.messages.findIndex((other) => other.seqId > message.seqId);
+    conversation.messages.splice(after < 0 ? conversation.messages.length : after, 0, message);
+    this.#hasRead(conversation, message.sender, message.seqId);
+    this.#tell('delivered', { message, live: false });
+    return true;
+  }
+
+  /** What lies before the first message is fetched with the older ones. */
+  #forgetOldGaps(conversation) {
+    const first = conversation.messages[0]?.seqId ?? 0;
+    const kept = conversation.gaps.filter((gap) => gap.to > first);
+    if (kept.length === conversation.gaps.length) return;
+    conversation.gaps = kept;
+    conversation.complete = false;
   }
 
   /**
@@ -218,7 +269,10 @@ export class Store extends EventTarget {
     const first = conversation.messages[0]?.seqId ?? conversation.last + 1;
     const older = messages.filter((message) => message.seqId < first).sort((a, b) => a.seqId - b.seqId);
     conversation.messages.unshift(...older);
-    for (const message of older) this.#hasRead(conversation, message.sender, message.seqId);
+    for (const message of older) {
+      this.#hasRead(conversation, message.sender, message.seqId);
+      conversation.gaps = closeGap(conversation.gaps, message.seqId, message.seqId);
+    }
     conversation.complete = !hasMore || older.length === 0;
     this.#changed(conversationId);
   }
@@ -232,6 +286,7 @@ export class Store extends EventTarget {
     if (newest <= conversation.last) return;
     conversation.unread += newest - conversation.last - page.length;
     conversation.messages = [];
+    conversation.gaps = [];
     conversation.complete = !hasMore;
     for (const message of page) this.#deliver(conversation, message, false);
     this.#deliverLater(conversation);
@@ -254,17 +309,36 @@ export class Store extends EventTarget {
       conversation.messages.splice(0, conversation.messages.length - bound + 200);
       conversation.complete = false;
     }
+    this.#forgetOldGaps(conversation);
     this.#tell('delivered', { message, live });
   }
 
   #deliverLater(conversation) {
     for (;;) {
       const message = conversation.later.get(conversation.last + 1);
-      if (!message) break;
-      conversation.later.delete(message.seqId);
-      this.#deliver(conversation, message, true);
+      if (message) {
+        conversation.later.delete(message.seqId);
+        this.#deliver(conversation, message, true);
+      } else if (!this.#passOver(conversation)) {
+        break;
+      }
     }
     for (const seq of conversation.later.keys()) if (seq <= conversation.last) conversation.later.delete(seq);
+    conversation.gapsAhead = closeGap(conversation.gapsAhead, 0, conversation.last);
+  }
+
+  /** Goes on over what the server left out right behind the last message, up to what is here of it; false when there is nothing. */
+  #passOver(conversation) {
+    const from = conversation.last + 1;
+    const gap = conversation.gapsAhead.find((one) => one.from <= from && from <= one.to);
+    if (!gap) return false;
+    const to = Math.min(gap.to, ...[...conversation.later.keys()].filter((seq) => seq >= from).map((seq) => seq - 1));
+    conversation.gaps = addGap(conversation.gaps, from, to);
+    conversation.last = to;
+    conversation.unread += Math.max(0, to - Math.max(from - 1, conversation.readSeq));
+    conversation.draft = false;
+    conversation.updatedAt = Math.max(conversation.updatedAt, Date.now());
+    return true;
   }
 
   /** A member has read up to `seq`; of ourselves it is another device's word or the server's confirmation. */
@@ -298,7 +372,8 @@ export class Store extends EventTarget {
     const held = conversation.messages;
     const covered = held.length > 0 && held[0].seqId <= conversation.readSeq + 1;
     if (!covered) return Math.min(conversation.unread, conversation.last - conversation.readSeq);
-    return held.filter((message) => message.seqId > conversation.readSeq && message.sender !== this.me).length;
+    return held.filter((message) => message.seqId > conversation.readSeq && message.sender !== this.me).length
+      + leftOutAfter(conversation.gaps, conversation.readSeq);
   }
 
   /** The person has seen everything delivered here. Returns the seq to tell the server, or null when that is nothing new. */

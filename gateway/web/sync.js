@@ -50,8 +50,12 @@ export class Sync extends EventTarget {
     store.addEventListener('delivered', (event) => outbox.settled(event.detail.message));
   }
 
-  /** Before each attempt to connect: a valid token, and once the list, since heads are compared with what it says. */
-  async prepare(failures) {
+  /**
+   * Before each attempt to connect: a valid token, and once the list, since heads are compared with what it says. `tokenEnded`: the
+   * server ended the last connection for its token, whatever this computer's clock says of it.
+   */
+  async prepare(failures, tokenEnded = false) {
+    if (tokenEnded) await this.#api.renew();
     // A refused upgrade looks like an unreachable server to a page; a plain call tells them apart, and renews the token.
     if (failures >= 2) await this.#api.me();
     if (!this.#listLoaded) await this.reloadList();
@@ -121,6 +125,13 @@ export class Sync extends EventTarget {
     if (conversation.complete) this.dispatchEvent(new CustomEvent('older-loaded', { detail: { conversationId } }));
   }
 
+  /** Fetches what the server left out from … to; a long stretch page by page, from its beginning. */
+  async loadLeftOut(conversationId, { from, to }) {
+    const limit = Math.min(PAGE_LIMIT, to - from + 1);
+    const page = await this.#api.messagesAfter(conversationId, from - 1, limit);
+    this.#store.receiveLeftOut(conversationId, from, to, page.messages, page.hasMore);
+  }
+
   /** The person sees the end of this conversation. */
   markRead(conversationId) {
     if (this.#store.readAll(conversationId) === null || this.#readTimers.has(conversationId)) return;
@@ -145,6 +156,7 @@ export class Sync extends EventTarget {
       case 'new-message': return this.#store.receive(data);
       case 'message-ack': return this.#ack(data, timestamp);
       case 'receipt': return this.#store.receipt(data.conversationId, data.userId, data.seqId);
+      case 'gap': return this.#store.leaveOut(data.conversationId, data.fromSeq, data.toSeq);
       case 'resync': return this.#resync(data.delayMs);
       case 'conversation-updated': return this.#updated(data);
       case 'error': return this.#error(data, id);
@@ -259,7 +271,7 @@ export class Sync extends EventTarget {
     this.dispatchEvent(new CustomEvent('members-changed', { detail: { conversationId } }));
   }
 
-  #error({ code, message, details }, id) {
+  #error({ code, message, details, retryAfterMs = details?.retryAfterMs }, id) {
     if (typeof id !== 'string') return;
     if (id.startsWith('sync:')) {
       const conversationId = id.slice('sync:'.length);
@@ -267,11 +279,16 @@ export class Sync extends EventTarget {
       if (CODES_GONE.has(code)) {
         this.#asked.delete(conversationId);
         this.reloadList().catch(() => undefined);
+      } else if (retryAfterMs !== undefined) {
+        setTimeout(() => {
+          this.#asked.delete(conversationId);
+          this.#holeFound(conversationId);
+        }, jittered(retryAfterMs, 1, 1.25));
       }
     } else if (id === 'heads') {
-      this.#resync(jittered(5000));
+      this.#resync(jittered(retryAfterMs ?? 5000, 1, 1.25));
     } else if (code >= CODE_RATE_LIMITED && code <= CODE_TIMEOUT) {
-      this.#outbox.postponed(id, details?.retryAfterMs);
+      this.#outbox.postponed(id, retryAfterMs);
     } else {
       this.#outbox.refused(id, message);
     }

@@ -4,13 +4,15 @@ import { announce, avatar, el, icon, paintAvatar, perFrame } from './dom.js';
 import { MessagesView } from './view-messages.js';
 
 const COUNTER_FROM = 0.8;
+/** A shorter pause is over before it is read. */
+const HELD_SHOWN_MS = 1500;
 const utf8 = new TextEncoder();
 
 export class ChatView {
   #app;
   #id = null;
   /** conversationId → text begun and not sent. */
-  #drafts = new Map();
+  #drafts;
   #messages;
   #avatar = avatar('0', '?');
   #name = el('h2', { id: 'chat-name', tabIndex: -1 });
@@ -19,6 +21,7 @@ export class ChatView {
   #text = el('textarea', {
     id: 'compose', rows: 1, placeholder: 'Write a message', 'aria-label': 'Write a message', 'aria-describedby': 'compose-note', enterKeyHint: 'send',
   });
+  #noteTimer = 0;
   #send = el('button.icon-button.filled', { type: 'submit', id: 'send', title: 'Send', 'aria-label': 'Send' }, icon('send'));
   #note = el('p.compose-note', { id: 'compose-note', role: 'status' });
   #chat;
@@ -30,6 +33,8 @@ export class ChatView {
 
   constructor(app) {
     this.#app = app;
+    this.#drafts = this.#keptDrafts();
+    addEventListener('pagehide', () => this.#keepDrafts());
     this.#messages = new MessagesView(app);
     this.#members.onclick = () => app.dialogs.members(this.#id);
     this.#text.oninput = () => this.#sized();
@@ -49,6 +54,7 @@ export class ChatView {
     app.store.addEventListener('change', render);
     app.directory.addEventListener('change', render);
     app.addEventListener('member-count', render);
+    app.outbox.addEventListener('change', () => this.#renderNote());
     this.show(null);
   }
 
@@ -77,6 +83,27 @@ export class ChatView {
     this.#subtitle.textContent = this.#app.subtitleOf(conversation);
   }
 
+  /** What was begun and not sent outlives a reload and a forced log-out, for its writer and in this tab only. */
+  #keptDrafts() {
+    try {
+      return new Map(JSON.parse(sessionStorage.getItem(this.#draftsKey)));
+    } catch {
+      return new Map();
+    }
+  }
+
+  #keepDrafts() {
+    if (this.#id) this.#drafts.set(this.#id, this.#text.value);
+    const begun = [...this.#drafts].filter(([, text]) => text.trim() !== '');
+    try {
+      sessionStorage.setItem(this.#draftsKey, JSON.stringify(begun));
+    } catch {
+      // A full or forbidden sessionStorage costs only what was not sent yet.
+    }
+  }
+
+  get #draftsKey() { return `gochat.drafts.${this.#app.store.me}`; }
+
   #submit() {
     const content = this.#text.value.trim();
     if (content === '' || this.#tooLong(content)) return;
@@ -100,11 +127,19 @@ export class ChatView {
   #sized() {
     this.#text.style.height = 'auto';
     this.#text.style.height = `${Math.min(this.#text.scrollHeight, 160)}px`;
+    this.#renderNote();
+  }
+
+  #renderNote() {
     const bytes = utf8.encode(this.#text.value.trim()).length;
     const bound = this.#app.sync.maxMessageBytes;
+    const heldMs = this.#id === null ? 0 : this.#app.outbox.heldFor(this.#id);
     this.#send.disabled = bytes === 0 || bytes > bound;
     this.#note.textContent = bytes > bound ? `Too long by ${bytes - bound} bytes: please split it.`
-      : bytes > bound * COUNTER_FROM ? `${bound - bytes} bytes left` : '';
+      : bytes > bound * COUNTER_FROM ? `${bound - bytes} bytes left`
+        : heldMs > HELD_SHOWN_MS ? `The server asks for a pause: your messages go out in ${Math.ceil(heldMs / 1000)} s.` : '';
     this.#note.classList.toggle('over', bytes > bound);
+    clearTimeout(this.#noteTimer);
+    if (heldMs > 0) this.#noteTimer = setTimeout(() => this.#renderNote(), Math.min(1000, heldMs + 10));
   }
 }

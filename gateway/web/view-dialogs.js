@@ -1,4 +1,4 @@
-// The windows over the page: a new group, and the members of a group.
+// The windows over the page: one's own account, a new group, and the members of a group.
 
 import { announce, avatar, el, icon } from './dom.js';
 
@@ -54,6 +54,48 @@ export class Dialogs {
   #app;
 
   constructor(app) { this.#app = app; }
+
+  account() {
+    const { api, me } = this.#app;
+    if (!me) return;
+    const secret = (name, autocomplete, minLength) => el('input', { name, type: 'password', required: true, autocomplete, minLength, maxLength: 128 });
+    const old = secret('old-password', 'current-password', 1);
+    const fresh = secret('new-password', 'new-password', 8);
+    const again = secret('new-password-again', 'new-password', 8);
+    const failure = el('p.failure', { role: 'alert', hidden: true });
+    const change = el('button.primary.wide', { type: 'submit' }, 'Change password');
+    const field = (label, input, hint) => el('label.field', {}, el('span.field-label', {}, label), input, hint ? el('span.hint', {}, hint) : null);
+    const form = el('form', { id: 'change-password', onsubmit: send },
+      // Password managers ask for whom.
+      el('input.visually-hidden', { name: 'username', autocomplete: 'username', value: me.username, readOnly: true, tabIndex: -1, 'aria-hidden': 'true' }),
+      field('Present password', old), field('New password', fresh, 'At least 8 characters'), field('New password once more', again),
+      failure, change, el('p.hint', {}, 'All your other devices are logged out.'));
+    const dialog = modal('Your account', el('ul.people', {}, person(me)), form);
+    old.focus();
+
+    async function send(event) {
+      event.preventDefault();
+      failure.hidden = true;
+      if (fresh.value !== again.value) return fail('The new passwords differ.', again);
+      change.disabled = true;
+      try {
+        await api.changePassword(me.username, old.value, fresh.value);
+        dialog.close();
+        announce('Your password was changed, and all your other devices were logged out.');
+      } catch (error) {
+        const wait = error.retryAfterMs > 0 ? ` Please wait ${Math.ceil(error.retryAfterMs / 1000)} s.` : '';
+        fail(`${error.message}${wait}`, old);
+      }
+      return undefined;
+    }
+
+    function fail(sentence, input) {
+      failure.textContent = sentence;
+      failure.hidden = false;
+      change.disabled = false;
+      input.focus();
+    }
+  }
 
   newGroup() {
     const app = this.#app;

@@ -27,7 +27,7 @@ export class ListView {
     const dialogs = app.dialogs;
     this.element = el('section.list-pane', { 'aria-label': 'Conversations' },
       el('header.pane-head', {},
-        this.#meAvatar,
+        el('button.face', { type: 'button', id: 'account', title: 'Your account', 'aria-label': 'Your account', onclick: () => dialogs.account() }, this.#meAvatar),
         el('div.me', {}, this.#me, this.#state),
         el('button.icon-button', { type: 'button', id: 'new-group', title: 'New group', 'aria-label': 'New group', onclick: () => dialogs.newGroup() }, icon('people')),
         el('button.icon-button', { type: 'button', id: 'log-out', title: 'Log out', 'aria-label': 'Log out', onclick: () => app.logOut() }, icon('out'))),

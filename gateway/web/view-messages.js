@@ -27,7 +27,10 @@ export class MessagesView {
   constructor(app) {
     this.#app = app;
     this.#toEnd.onclick = () => this.scrollToEnd();
-    this.#scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    this.#scroller.addEventListener('scroll', () => {
+      this.#scrolled();
+      this.#loadGapsInSight();
+    }, { passive: true });
     const render = perFrame(() => this.render());
     app.store.addEventListener('change', render);
     app.outbox.addEventListener('change', render);
@@ -105,9 +108,12 @@ export class MessagesView {
       nodes.push(node);
       return node;
     };
+    const gaps = [...conversation.gaps];
     for (const message of [...conversation.messages, ...outbox.of(conversation.id)]) {
+      while (gaps.length > 0 && !(message.seqId < gaps[0].from)) previous = this.#placeGap(gaps.shift(), previous, take);
       previous = this.#place(conversation, message, previous, take, (key) => used.has(key));
     }
+    for (const gap of gaps) this.#placeGap(gap, previous, take);
     if (nodes.length === 0 && conversation.complete) take('empty', () => el('li.empty-chat', {}, 'No messages yet. Say hello!'));
     for (const key of this.#nodes.keys()) if (!used.has(key)) this.#nodes.delete(key);
     nodes.forEach((node, index) => {
@@ -116,6 +122,47 @@ export class MessagesView {
     while (this.#list.children.length > nodes.length) this.#list.lastElementChild.remove();
     this.#keepPlace(anchor);
     this.#afterScroll();
+  }
+
+  /** A line for what the server left out; it is fetched on a click, or when a person scrolls to it. */
+  #placeGap(gap, previous, take) {
+    const count = gap.to - gap.from + 1;
+    const words = count === 1 ? '1 message left out' : `${count} messages left out`;
+    // From its beginning it is filled, so its end names it.
+    const node = take(`gap:${gap.to}`, () => {
+      const button = el('button.link', { type: 'button' });
+      const line = el('li.gap', {}, button);
+      button.onclick = () => this.#loadGap(line);
+      return line;
+    });
+    node.gap = gap;
+    node.dataset.count = count;
+    if (!node.dataset.state) node.firstChild.textContent = `${words} – load`;
+    return previous && { ...previous, sender: null };
+  }
+
+  async #loadGap(node) {
+    if (node.dataset.state === 'loading') return;
+    node.dataset.state = 'loading';
+    node.firstChild.textContent = 'Loading…';
+    try {
+      await this.#app.sync.loadLeftOut(this.#conversationId, node.gap);
+      delete node.dataset.state;
+    } catch {
+      node.dataset.state = 'failed';
+      node.firstChild.textContent = 'They could not be loaded. Try again';
+    }
+    this.render();
+  }
+
+  /** At the end a gap is in sight without anybody looking for it: then it waits for a click. */
+  #loadGapsInSight() {
+    if (this.#atEnd) return;
+    const { top, bottom } = this.#scroller.getBoundingClientRect();
+    for (const node of this.#list.querySelectorAll('.gap:not([data-state])')) {
+      const place = node.getBoundingClientRect();
+      if (place.bottom > top && place.top < bottom) this.#loadGap(node);
+    }
   }
 
   /** Adds one message, with what must stand before it; returns it as the next one's `previous`. */

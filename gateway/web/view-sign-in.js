@@ -42,6 +42,19 @@ export function signInView(api, done, notice = '') {
     // The first time this runs before the form is on the page.
     queueMicrotask(() => username.focus());
 
+    /** The server asks for a pause: the button says how long, and works again after it. */
+    function waitOut(until) {
+      const words = submit.textContent;
+      const timer = setInterval(show, 250);
+      show();
+      function show() {
+        const seconds = Math.ceil((until - Date.now()) / 1000);
+        if (seconds <= 0 || !submit.isConnected) clearInterval(timer);
+        submit.disabled = seconds > 0;
+        submit.textContent = seconds > 0 ? `Try again in ${seconds} s` : words;
+      }
+    }
+
     async function send(event) {
       event.preventDefault();
       failure.hidden = true;
@@ -60,7 +73,8 @@ export function signInView(api, done, notice = '') {
       } catch (error) {
         failure.textContent = error.message;
         failure.hidden = false;
-        submit.disabled = false;
+        if (error.retryAfterMs > 0) waitOut(Date.now() + error.retryAfterMs);
+        else submit.disabled = false;
         (error.code === 1007 ? username : password).focus();
       }
     }

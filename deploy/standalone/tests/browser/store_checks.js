@@ -43,6 +43,39 @@ check('a page does not settle what it could not know', seqs(store), [1, 2, 3]);
 store.receivePage({ ...page, messages: [] }, 5);
 check('a page asked for later does', seqs(store), [1, 2, 3, 5]);
 
+store = newStore();
+store.receive(message(1));
+store.leaveOut('world', 2, 9);
+check('what is left out is passed over', [seqs(store), store.get('world').last, store.get('world').gaps, store.holes], [[1], 9, [{ from: 2, to: 9 }], 0]);
+check('and counts as unread, and for heads as had', [store.unreadTotal, store.heads(10)], [9, { world: 9 }]);
+store.receive(message(10));
+check('what follows it is no hole', [seqs(store), store.holes], [[1, 10], 0]);
+store.receive(message(5, '1'));
+check('one of it that comes splits it', [seqs(store), store.get('world').gaps], [[1, 5, 10], [{ from: 2, to: 4 }, { from: 6, to: 9 }]]);
+store.receiveLeftOut('world', 2, 4, [message(2), message(3)], true);
+check('a page of it closes it from its beginning', [seqs(store), store.get('world').gaps], [[1, 2, 3, 5, 10], [{ from: 4, to: 4 }, { from: 6, to: 9 }]]);
+store.receiveLeftOut('world', 4, 4, [message(4)], true);
+store.receiveLeftOut('world', 6, 9, [message(7)], false);
+check('a last page closes it whole', [seqs(store), store.get('world').gaps], [[1, 2, 3, 4, 5, 7, 10], []]);
+store.leaveOut('world', 3, 10);
+check('what is here is not left out', [store.get('world').last, store.get('world').gaps], [10, []]);
+
+store = newStore();
+store.receive(message(1));
+store.leaveOut('world', 4, 6);
+check('a gap behind a hole waits for it', [store.get('world').last, store.holes > 0], [1, true]);
+store.receive(message(5));
+store.receive(message(2));
+store.receive(message(3));
+check('and keeps what came of it', [seqs(store), store.get('world').gaps, store.get('world').last], [[1, 2, 3, 5], [{ from: 4, to: 4 }, { from: 6, to: 6 }], 6]);
+store.readAll('world');
+check('reading reads over it', store.unreadTotal, 0);
+
+store = newStore();
+store.leaveOut('world', 1, 3);
+store.receive(message(4));
+check('a gap before the first message is for the older ones', [store.get('world').gaps, store.get('world').complete], [[], false]);
+
 store = newStore(7);
 store.receiveOlder('world', [message(6), message(5), message(7)], true);
 check('older ones go to the front in order', [seqs(store), store.get('world').complete, store.unreadTotal], [[5, 6, 7], false, 0]);

@@ -30,8 +30,15 @@ const hello = (epoch) => tell('hello', { epoch, maxMessageBytes: 4096, headsInte
 
 let lastSeq = 3;
 let lists = 0;
+let renewed = 0;
+const asked = [];
 const api = {
   accessToken: async () => 'token',
+  renew: async () => { renewed += 1; },
+  messagesAfter: async (conversationId, seq, limit) => {
+    asked.push([conversationId, seq, limit]);
+    return { messages: [message(seq + 1), message(seq + 2)], hasMore: true };
+  },
   conversations: async () => {
     lists += 1;
     return { conversations: [{ conversationId: 'world', type: 'world', name: 'world', lastMessage: null, lastSeq, readSeq: lastSeq, unreadCount: 0, updatedAt: 1 }], nextCursor: null };
@@ -82,6 +89,25 @@ check('resync compares heads', (await frame('heads')).conversations, { world: 10
 tell('error', { code: 1013, message: 'busy', details: { retryAfterMs: 7 } }, 'b');
 tell('error', { code: 1000, message: 'The message is empty.' }, 'c');
 check('errors reach their message', told.slice(-2), [['postponed', 'b', 7], ['refused', 'c', 'The message is empty.']]);
+
+tell('error', { code: 1012, message: 'slow down', details: null, retryAfterMs: 9 }, 'd');
+check('a rate limit says how long', told.at(-1), ['postponed', 'd', 9]);
+tell('error', { code: 1012, message: 'slow down', details: null, retryAfterMs: 1 }, 'heads');
+check('and heads are compared after it', (await frame('heads')).conversations, { world: 10 });
+tell('new-message', message(12));
+check('another hole', await frame('sync'), { conversationId: 'world', afterSeq: 10, limit: 50 });
+tell('error', { code: 1012, message: 'slow down', details: null, retryAfterMs: 1 }, 'sync:world');
+check('is asked for again after the pause', await frame('sync'), { conversationId: 'world', afterSeq: 10, limit: 50 });
+tell('new-message', message(11));
+
+tell('gap', { conversationId: 'world', fromSeq: 13, toSeq: 16 });
+tell('new-message', message(17));
+check('what is left out is not asked for', [seqs().slice(-2), sent.filter((one) => one.type === 'sync')], [[12, 17], []]);
+await sync.loadLeftOut('world', store.get('world').gaps[0]);
+check('until somebody wants it', [asked, seqs().slice(-4), store.get('world').gaps], [[['world', 12, 4]], [12, 13, 14, 17], [{ from: 15, to: 16 }]]);
+await sync.loadLeftOut('world', store.get('world').gaps[0]);
+check('page by page', [asked.at(-1), seqs().slice(-4), store.get('world').gaps], [['world', 14, 2], [14, 15, 16, 17], []]);
+check('an ended token is renewed before the next attempt', [await sync.prepare(0, true), renewed], ['token', 1]);
 
 lastSeq = 2;
 tell('heads', { changed: [], epoch: 2 });
