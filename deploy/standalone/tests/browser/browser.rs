@@ -42,11 +42,13 @@ impl Browsers {
             .spawn()
             .expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("its standard output")).lines();
+        let mut said = Vec::new();
         let port = lines
             .by_ref()
             .map(|line| line.expect("a line of text"))
-            .find_map(|line| line.split_once(STARTED).map(|(_, port)| port.trim_end_matches('.').to_owned()))
-            .expect("chromedriver says its port");
+            .inspect(|line| said.push(line.clone()))
+            .find_map(|line| line.split_once(STARTED).map(|(_, port)| port.trim_end_matches('.').to_owned()));
+        let port = port.unwrap_or_else(|| panic!("chromedriver ended without a port: {said:#?}"));
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             driver,
@@ -85,6 +87,24 @@ impl Browsers {
                 json!({ "deviceMetrics": { "width": 360, "height": 740, "pixelRatio": 2.0, "touch": true } });
         }
         json!({ "timeouts": { "script": SHOWN_WITHIN_MS }, "goog:chromeOptions": options })
+    }
+
+    /// A command of the browser's own developer tools, which WebDriver has no word for.
+    pub(crate) async fn devtools(&self, window: &Client, command: &str, parameters: Value) {
+        let session = window.session_id().await.expect("a session").expect("an open one");
+        let url = format!("{}/session/{session}/goog/cdp/execute", self.url);
+        let body = json!({ "cmd": command, "params": parameters }).to_string();
+        let call = move || ureq::post(url).header("Content-Type", "application/json").send(body);
+        let answer = tokio::task::spawn_blocking(call).await.expect("the call ends");
+        answer.unwrap_or_else(|error| panic!("{command}: {error}"));
+    }
+
+    /// Takes the network away from a window, or gives it back.
+    pub(crate) async fn set_offline(&self, window: &Client, offline: bool) {
+        let network =
+            json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.devtools(window, "Network.enable", json!({})).await;
+        self.devtools(window, "Network.emulateNetworkConditions", network).await;
     }
 
     /// Ends the browsers in order; what is left over after a failure is killed when this is dropped.

@@ -33,7 +33,7 @@ impl Person {
     /// Opens the page and makes an account; ready when the page says that it is connected.
     pub(crate) async fn register(window: Client, url: &str, username: &'static str, name: &str) -> Self {
         window.goto(url).await.expect("the page opens");
-        let person = Self { window, username };
+        let person = Self::new(window, username);
         person.click("#switch-form").await;
         person.fill("input[name=username]", username).await;
         person.fill("input[name=email]", &format!("{username}@example.org")).await;
@@ -42,6 +42,26 @@ impl Person {
         person.click("button[type=submit]").await;
         person.sees_connection("online").await;
         person
+    }
+
+    pub(crate) fn new(window: Client, username: &'static str) -> Self {
+        Self { window, username }
+    }
+
+    /// Fills in the first screen and sends it off.
+    pub(crate) async fn logs_in(&self, password: &str) {
+        self.fill("input[name=username]", self.username).await;
+        self.fill("input[name=password]", password).await;
+        self.click("button[type=submit]").await;
+    }
+
+    /// Waits for the first screen with words that hold this.
+    pub(crate) async fn is_put_out(&self, words: &str) {
+        self.until(
+            "document.querySelector('.sign-in .failure')?.textContent.includes(args[0])",
+            json!([words]),
+        )
+        .await;
     }
 
     pub(crate) fn window(&self) -> &Client {
@@ -139,6 +159,13 @@ impl Person {
                 "{username} waited in vain for `{condition}` with {args}: {error}\nthe page shows:\n{page:#}"
             );
         }
+    }
+
+    /// As [`Person::until`], for what changes without a change of the document: places and sizes.
+    pub(crate) async fn until_soon(&self, condition: &str, args: Value) {
+        let tick = "window.ticking ??= setInterval(() => { document.body.dataset.tick = Date.now(); }, 50)";
+        self.run(tick, json!([])).await;
+        self.until(condition, args).await;
     }
 
     /// Runs a script; the elements of `args` are its `arguments`.
