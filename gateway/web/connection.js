@@ -8,8 +8,10 @@ const LONGEST_WAIT_MS = 30_000;
 const OPEN_DEADLINE_MS = 10_000;
 const SILENCE_AFTER_PING_MS = 10_000;
 const TOKEN_ENDED = 4401;
-/** Close codes that tell of a fault of this page: whoever develops it wants to know. */
+/** Close codes that tell of a fault of this page: whoever develops it wants to know, and the next attempt has time. */
 const FAULTS = new Set([1002, 1003, 1007, 1008, 1009]);
+/** Failures in a row after which the wait is the longest. */
+const FAILURES_TO_LONGEST = Math.ceil(Math.log2(LONGEST_WAIT_MS / FIRST_WAIT_MS));
 /** A connection that lived this long was a good one: the waits begin anew after it. */
 const STEADY_AFTER_MS = 5000;
 
@@ -125,7 +127,10 @@ export class Connection extends EventTarget {
     if (steady) this.#failures = 0;
     this.#dropSocket(1000);
     this.dispatchEvent(new Event('closed'));
-    if (FAULTS.has(code)) console.warn(`The server closed the connection with ${code}.`);
+    if (FAULTS.has(code)) {
+      console.warn(`The server closed the connection with ${code}.`);
+      this.#failures = Math.max(this.#failures, FAILURES_TO_LONGEST);
+    }
     // An ended token is nobody's trouble: the next attempt brings a fresh one.
     this.#tokenEnded ||= code === TOKEN_ENDED;
     if (steady && code === TOKEN_ENDED) this.#connect();
