@@ -79,6 +79,14 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
     assert!(text.contains("\nmq_topic_refused{topic=\"work.a\"} 1"), "{text}");
     assert!(text.contains("\nmq_refused_total{reason=\"backlog\"} 1"), "{text}");
     assert!(text.contains(&format!("\nmq_lag_records{{group=\"logic\",topic=\"work.a\"}} {sent}")), "{text}");
+    for (name, labels) in [
+        ("mq_oldest_age_ms", "{group=\"logic\",topic=\"work.a\"} "),
+        ("mq_log_bytes", "{log=\"work\"} 2"),
+        ("mq_memory_records", "{topic=\"work.a\"} "),
+        ("mq_fsync_seconds_count", " "),
+    ] {
+        assert!(text.contains(&format!("\n{name}{labels}")), "{name}: {text}");
+    }
     // A topic that pins nothing is open, or whoever has to finish the work could not.
     send(&producer, to(OTHER, 0, "x")).unwrap();
     read(&mut group, sent).await;

@@ -10,7 +10,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::queue::Shared;
+use super::log::{Log, unix_ms};
+use super::partition::{Backlog, Partition};
+use super::queue::{Shared, Topic};
 
 #[derive(Debug)]
 pub(super) struct Counts {
@@ -83,33 +85,57 @@ struct QueueCollector(Weak<Shared>);
 impl Collector for QueueCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
         let Some(shared) = self.0.upgrade() else { return Ok(()) };
-        let (mut log_bytes, mut segments, mut waiting, mut waiting_bytes) = (0, 0, 0, 0);
-        for log in shared.logs() {
-            log_bytes += log.bytes();
-            segments += log.segments();
-            let (records, bytes) = log.waiting();
-            (waiting, waiting_bytes) = (waiting + records, waiting_bytes + bytes);
-        }
-        let mut gauge = |name: &str, help: &str, value: i64| {
-            let value = ConstGauge::new(value);
-            value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
-        };
-        gauge("log_bytes", "Bytes of the log on disk, without zeros", log_bytes as i64)?;
-        gauge("log_segments", "Segment files", segments as i64)?;
-        gauge("waiting_records", "Records that wait for the disk", waiting as i64)?;
-        gauge("waiting_bytes", "Bytes that wait for the disk", waiting_bytes as i64)?;
         let kind = ConstGauge::new(0i64).metric_type();
-        let mut lag =
-            encoder.encode_descriptor("lag_records", "Records a group has not committed", None, kind)?;
-        for (group, topic, records) in shared.lags() {
-            one(&mut lag, &[("group", &group), ("topic", topic)], records as i64)?;
-        }
+        let mut family = |name: &str, help: &str, values: Vec<(Vec<(&str, &str)>, i64)>| {
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            values.iter().try_for_each(|(labels, value)| one(&mut family, labels, *value))
+        };
+        let by_log = |value: &dyn Fn(&Log) -> i64| -> Vec<_> {
+            shared.logs().iter().map(|log| (vec![("log", log.name)], value(log))).collect()
+        };
+        let bytes = by_log(&|log| log.bytes() as i64);
+        family("log_bytes", "Bytes of a log on disk, without zeros", bytes)?;
+        let segments = by_log(&|log| log.segments() as i64);
+        family("log_segments", "Segment files of a log", segments)?;
+        let waiting = by_log(&|log| log.waiting().0 as i64);
+        family("waiting_records", "Records that wait for the disk", waiting)?;
+        let waiting = by_log(&|log| log.waiting().1 as i64);
+        family("waiting_bytes", "Bytes that wait for the disk", waiting)?;
+
+        let now = unix_ms();
+        let backlogs = shared.backlogs();
+        let of_groups = |value: &dyn Fn(&Backlog) -> i64| -> Vec<_> {
+            let labels = |group, topic| vec![("group", group), ("topic", topic)];
+            backlogs
+                .iter()
+                .map(|(group, topic, backlog)| (labels(&**group, *topic), value(backlog)))
+                .collect()
+        };
+        let lag = of_groups(&|backlog| backlog.records as i64);
+        family("lag_records", "Records a group has not committed", lag)?;
+        let age =
+            of_groups(&|backlog| backlog.since_unix_ms.map_or(0, |since| now.saturating_sub(since) as i64));
+        family("oldest_age_ms", "Age of the oldest record that a group has not committed", age)?;
+
+        let of_topics = |value: &dyn Fn(&Partition) -> Option<i64>| -> Vec<_> {
+            let sum =
+                |topic: &Topic| topic.partitions.iter().filter_map(|one| value(one)).reduce(|a, b| a + b);
+            shared
+                .topics
+                .iter()
+                .filter_map(|topic| Some((vec![("topic", topic.name)], sum(topic)?)))
+                .collect()
+        };
+        let lag = of_topics(&|partition| partition.tail_lag().map(|lag| lag as i64));
+        family("tail_lag_records", "Records that tails have not read, the slowest of each partition", lag)?;
+        let memory = of_topics(&|partition| Some(partition.in_memory().0 as i64));
+        family("memory_records", "Records of a topic in memory", memory)?;
+        let memory = of_topics(&|partition| Some(partition.in_memory().1 as i64));
+        family("memory_bytes", "Bytes of a topic in memory", memory)?;
+
         let shut = "1 while a topic is refused because too much is not consumed";
-        let mut gates = encoder.encode_descriptor("topic_refused", shut, None, kind)?;
-        for (topic, shut) in shared.gates() {
-            one(&mut gates, &[("topic", topic)], i64::from(shut))?;
-        }
-        Ok(())
+        let gates = shared.gates().map(|(topic, shut)| (vec![("topic", topic)], i64::from(shut))).collect();
+        family("topic_refused", shut, gates)
     }
 }
 

@@ -108,6 +108,7 @@ impl fmt::Debug for Log {
     }
 }
 
+/// Now, in milliseconds since 1970.
 pub(super) fn unix_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as u64)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::log::unix_ms;
 use super::{Record, TopicPartition, cost_bytes};
 
 /// Places in the log are noted this many bytes apart, so a reader skips at most about so much.
@@ -37,6 +38,8 @@ pub(super) struct State {
     memory_bytes: usize,
     /// Where records are in the log, oldest first.
     places: VecDeque<Place>,
+    /// When records came, roughly.
+    times: Times,
     /// How far each group is done.
     groups: Vec<(Arc<str>, u64)>,
     /// How far each tail has read. Tails of a durable partition hold nothing back.
@@ -53,6 +56,58 @@ struct Place {
     /// The segment, by its first batch.
     segment: u64,
     at: u64,
+}
+
+/// When records came: marks at some of them, oldest first.
+#[derive(Debug, Default)]
+struct Times {
+    /// Offset and Unix milliseconds.
+    marks: VecDeque<(u64, u64)>,
+    /// Marks are at least so far apart: this doubles whenever there are too many.
+    every_ms: u64,
+}
+
+impl Times {
+    const MARKS_MAX: usize = 256;
+    const EVERY_MS_MIN: u64 = 100;
+
+    fn note(&mut self, offset: u64, unix_ms: u64) {
+        if self.marks.back().is_some_and(|(_, last)| unix_ms < last + self.every_ms) {
+            return;
+        }
+        if self.marks.len() >= Times::MARKS_MAX {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.every_ms *= 2;
+        } else if self.marks.len() <= Times::MARKS_MAX / 4 {
+            self.every_ms = Times::EVERY_MS_MIN;
+        }
+        self.marks.push_back((offset, unix_ms));
+    }
+
+    /// When this record came, or one shortly before it.
+    fn of(&self, offset: u64) -> Option<u64> {
+        let after = self.marks.partition_point(|(marked, _)| *marked <= offset);
+        self.marks.get(after.saturating_sub(1)).map(|(_, unix_ms)| *unix_ms)
+    }
+
+    /// Nobody will ask for what lies below.
+    fn forget(&mut self, below: u64) {
+        while self.marks.get(1).is_some_and(|(offset, _)| *offset <= below) {
+            self.marks.pop_front();
+        }
+    }
+}
+
+/// What a group has not committed in a partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Backlog {
+    pub(super) records: u64,
+    /// When the oldest of them came, in Unix milliseconds; `None` when there are none.
+    pub(super) since_unix_ms: Option<u64>,
 }
 
 /// A record without its address.
@@ -96,6 +151,7 @@ impl Partition {
     pub(super) fn publish(&self, records: impl Iterator<Item = Stored>, place: Option<(u64, u64)>) -> u64 {
         let mut state = self.lock();
         let first = state.next;
+        state.times.note(first, unix_ms());
         for record in records {
             state.memory_bytes += cost_bytes(&record.key, &record.value);
             state.memory.push_back(record);
@@ -201,6 +257,7 @@ impl Partition {
         let tails = state.tails.iter().filter(|_| !self.durable).map(|(_, position)| *position);
         let done = state.groups.iter().map(|(_, done)| *done).chain(tails).min();
         let Some(done) = done else { return };
+        state.times.forget(done);
         while state.oldest_in_memory() < done && !state.memory.is_empty() {
             state.drop_oldest();
         }
@@ -208,6 +265,29 @@ impl Partition {
 
     pub(super) fn next_offset(&self) -> u64 {
         self.lock().next
+    }
+
+    /// What each group has still to do.
+    pub(super) fn backlogs(&self) -> Vec<(Arc<str>, Backlog)> {
+        let state = self.lock();
+        let backlog = |(group, done): &(Arc<str>, u64)| {
+            let records = state.next.saturating_sub(*done);
+            let since_unix_ms = if records > 0 { state.times.of(*done) } else { None };
+            (group.clone(), Backlog { records, since_unix_ms })
+        };
+        state.groups.iter().map(backlog).collect()
+    }
+
+    /// How far the slowest tail is behind; `None` without a tail.
+    pub(super) fn tail_lag(&self) -> Option<u64> {
+        let state = self.lock();
+        state.tails.iter().map(|(_, position)| state.next.saturating_sub(*position)).max()
+    }
+
+    /// Records and bytes in memory.
+    pub(super) fn in_memory(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.memory.len(), state.memory_bytes)
     }
 
     /// What the groups have committed.
@@ -254,6 +334,11 @@ impl State {
         }
     }
 
+    /// Notes when the record of this offset came.
+    pub(super) fn note_time(&mut self, offset: u64, unix_ms: u64) {
+        self.times.note(offset, unix_ms);
+    }
+
     /// The segment and place from where to look for a record; `None` when it is deleted.
     pub(super) fn place_of(&self, offset: u64) -> Option<(u64, u64)> {
         let after = self.places.partition_point(|place| place.offset <= offset);
@@ -272,5 +357,30 @@ impl State {
         if let Some(record) = self.memory.pop_front() {
             self.memory_bytes -= cost_bytes(&record.key, &record.value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_record_is_known_roughly_and_within_a_bound() {
+        let mut times = Times::default();
+        assert_eq!(times.of(5), None);
+        for n in 0..100_000 {
+            times.note(n, 1_000 + n * 10);
+            assert!(times.marks.len() <= Times::MARKS_MAX);
+        }
+        for offset in [0, 1, 50_000, 99_999] {
+            let (real, told) = (1_000 + offset * 10, times.of(offset).unwrap());
+            assert!(told <= real, "{offset}: never younger than it is");
+            // About a hundredth of the whole time.
+            assert!(real - told <= 10_000, "{offset}: {told} for {real}");
+        }
+        times.forget(60_000);
+        assert!(times.of(60_000).unwrap() <= 601_000 && times.marks.len() < Times::MARKS_MAX);
+        times.forget(u64::MAX);
+        assert_eq!(times.marks.len(), 1);
     }
 }

@@ -14,7 +14,7 @@ use super::consumer::{Consumer, Group};
 use super::counts::Counts;
 use super::keeper::{Keeper, Signal};
 use super::log::{Keep, Log, Older, Slot, Wanted, guarded, snapshot};
-use super::partition::{Found, MemoryBound, Partition, Room};
+use super::partition::{Backlog, Found, MemoryBound, Partition, Room};
 use super::producer::Producer;
 use super::tail::Tail;
 use super::{
@@ -100,16 +100,17 @@ impl Shared {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Group, topic and records that are not committed.
-    pub(super) fn lags(&self) -> Vec<(Arc<str>, &'static str, u64)> {
-        let mut lags: HashMap<(Arc<str>, &'static str), u64> = HashMap::new();
+    /// What each group has not committed of each topic.
+    pub(super) fn backlogs(&self) -> Vec<(Arc<str>, &'static str, Backlog)> {
+        let mut all: HashMap<(Arc<str>, &'static str), Backlog> = HashMap::new();
         for partition in self.topics.iter().flat_map(|topic| &topic.partitions) {
-            let next = partition.next_offset();
-            for (group, done) in partition.commits() {
-                *lags.entry((group, partition.tp.topic)).or_default() += next.saturating_sub(done);
+            for (group, backlog) in partition.backlogs() {
+                let sum = all.entry((group, partition.tp.topic)).or_default();
+                sum.records += backlog.records;
+                sum.since_unix_ms = sum.since_unix_ms.into_iter().chain(backlog.since_unix_ms).min();
             }
         }
-        lags.into_iter().map(|((group, topic), lag)| (group, topic, lag)).collect()
+        all.into_iter().map(|((group, topic), backlog)| (group, topic, backlog)).collect()
     }
 
     /// Durable topics, and whether they are refused.

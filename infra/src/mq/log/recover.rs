@@ -184,7 +184,10 @@ impl Recovery<'_> {
             return Err("a batch has another number of records than it says");
         }
         for (slot, (first, next)) in next {
-            self.slots[slot].partition.lock().note_place(first, stored.segment.first_batch, at);
+            let mut state = self.slots[slot].partition.lock();
+            state.note_place(first, stored.segment.first_batch, at);
+            state.note_time(first, header.unix_ms);
+            drop(state);
             self.next_offsets[slot] = next;
             stored.last_offsets.insert(slot as u32, next - 1);
         }
