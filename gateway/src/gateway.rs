@@ -30,10 +30,10 @@ use crate::{
     config::{GatewayConfig, InvalidConfig},
     downstream::tail::Follower,
     mail::Mail,
-    opening::Opening,
+    opening,
     presence::Presence,
     protocol::inbound::FrameLimits,
-    revoke::{self, follow::Loading},
+    revoke,
     shard::{Shard, Shared},
     side::{Clients, Side},
 };
@@ -153,37 +153,17 @@ impl Gateway {
             depths,
             shared.config.stats_interval_ms,
         );
-        let (loading, revocations) = watch::channel(Loading::Waits(None));
-        let revoking = revoke::follow::Follower {
-            tails: events,
-            clients: clients.clone(),
-            mailboxes: mailboxes.clone(),
-            config: shared.config.auth.clone(),
-            counters: Arc::clone(&counters),
-            loading,
-        };
-        let (opened, open) = watch::channel(false);
-        let opening = Opening {
-            opened,
-            clients,
-            mailboxes: mailboxes.clone(),
-            readiness: deps.readiness.clone(),
-            pace: shared.config.presence.clone(),
-            revocations,
-        };
+        let config = &shared.config;
+        let (opening, open) =
+            opening::start(&deps.runtime, config, events, &clients, &mailboxes, &counters, &deps.readiness);
         let spawn = &deps.runtime;
-        let tasks = vec![
-            spawn.spawn(reporting),
-            spawn.spawn(publishing),
-            spawn.spawn(revoking.run()),
-            spawn.spawn(opening.run()),
-        ];
+        let tasks = [spawn.spawn(reporting), spawn.spawn(publishing)].into_iter().chain(opening).collect();
         let stop_tail = Arc::new(Notify::new());
         let follower = Follower {
             tail,
             mailboxes: mailboxes.clone(),
             instance,
-            config: shared.config.downstream.clone(),
+            config: config.downstream.clone(),
             counters,
             stop: Arc::clone(&stop_tail),
         };

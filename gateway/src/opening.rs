@@ -1,32 +1,63 @@
 //! From the start to the first connection: the store's epoch and all revocations have to be known before.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use gochat_core::Mailboxes;
-use gochat_infra::admin::Readiness;
-use tokio::sync::watch;
+use gochat_infra::{admin::Readiness, mq::Tail};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 
 use crate::{
-    config::PresenceConfig,
+    admin::SideCounters,
+    config::{GatewayConfig, PresenceConfig},
     gateway::{CONDITION, ask_all},
     mail::Mail,
-    revoke::follow::Loading,
+    revoke::follow::{Follower, Loading},
     side::{Clients, calls},
 };
 
-/// What opens a gateway.
-pub(crate) struct Opening {
-    pub(crate) opened: watch::Sender<bool>,
-    pub(crate) clients: Clients,
-    pub(crate) mailboxes: Mailboxes<Mail>,
-    pub(crate) readiness: Readiness,
+/// Begins to follow revocations, and to open the gateway. The receiver turns true when connections are taken.
+pub(crate) fn start(
+    runtime: &Handle,
+    config: &GatewayConfig,
+    tails: Vec<Tail>,
+    clients: &Clients,
+    mailboxes: &Mailboxes<Mail>,
+    counters: &Arc<SideCounters>,
+    readiness: &Readiness,
+) -> ([JoinHandle<()>; 2], watch::Receiver<bool>) {
+    let (loading, revocations) = watch::channel(Loading::Waits(None));
+    let follower = Follower {
+        tails,
+        clients: clients.clone(),
+        mailboxes: mailboxes.clone(),
+        config: config.auth.clone(),
+        counters: Arc::clone(counters),
+        loading,
+    };
+    let (opened, open) = watch::channel(false);
+    let opening = Opening {
+        opened,
+        clients: clients.clone(),
+        mailboxes: mailboxes.clone(),
+        readiness: readiness.clone(),
+        pace: config.presence.clone(),
+        revocations,
+    };
+    ([runtime.spawn(follower.run()), runtime.spawn(opening.run())], open)
+}
+
+struct Opening {
+    opened: watch::Sender<bool>,
+    clients: Clients,
+    mailboxes: Mailboxes<Mail>,
+    readiness: Readiness,
     /// How often logic is asked.
-    pub(crate) pace: PresenceConfig,
-    pub(crate) revocations: watch::Receiver<Loading>,
+    pace: PresenceConfig,
+    revocations: watch::Receiver<Loading>,
 }
 
 impl Opening {
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         let epoch = self.epoch().await;
         // In two steps: a connection is taken by one shard and greeted by another.
         ask_all(&self.mailboxes, |noted| Mail::Epoch(epoch, noted)).await;

@@ -69,35 +69,33 @@ impl Unfinished {
 
     /// How far the pipeline lags behind.
     pub(crate) fn lag_ms(&mut self, now_ms: u64) -> u64 {
-        while let Some(&(at_ms, key)) = self.overtaken.front() {
-            if !self.is_out(at_ms, key) {
-                self.overtaken.pop_front();
-            } else if at_ms.saturating_add(self.forget_ms) <= now_ms {
-                self.overtaken.pop_front();
-                self.end(key);
-            } else {
-                break;
-            }
+        while let Some(&(at_ms, key)) = self.overtaken.front()
+            && self.is_over(at_ms, key, now_ms)
+        {
+            self.overtaken.pop_front();
         }
         while let Some(&(at_ms, key)) = self.order.front() {
-            if !self.is_out(at_ms, key) {
-                self.order.pop_front();
-            } else if at_ms.saturating_add(self.forget_ms) <= now_ms {
-                self.order.pop_front();
-                self.end(key);
-            } else if at_ms <= self.stored_ms {
-                self.order.pop_front();
+            if !self.is_over(at_ms, key, now_ms) {
+                if at_ms > self.stored_ms {
+                    return now_ms.saturating_sub(at_ms);
+                }
                 self.overtaken.push_back((at_ms, key));
-            } else {
-                return now_ms.saturating_sub(at_ms);
             }
+            self.order.pop_front();
         }
         0
     }
 
-    /// Whether it is this send that is out, not a later one with the same ids.
-    fn is_out(&self, at_ms: u64, key: SendKey) -> bool {
-        self.admitted_ms.get(&key) == Some(&at_ms)
+    /// Whether this send, not a later one with the same ids, is finished, or is given up now.
+    fn is_over(&mut self, at_ms: u64, key: SendKey, now_ms: u64) -> bool {
+        if self.admitted_ms.get(&key) != Some(&at_ms) {
+            return true;
+        }
+        let given_up = at_ms.saturating_add(self.forget_ms) <= now_ms;
+        if given_up {
+            self.end(key);
+        }
+        given_up
     }
 }
 
