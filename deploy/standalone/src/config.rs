@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) logic: LogicConfig,
     pub(crate) task: TaskConfig,
     pub(crate) repo: RepoConfig,
+    /// How long the copy of the database for a backup may take, in milliseconds; then the backup is given up.
+    pub(crate) backup_deadline_ms: u64,
     /// How long each stage of a stop may take, in milliseconds.
     pub(crate) stop_deadline_ms: u64,
 }
@@ -56,6 +58,7 @@ impl Default for Config {
             logic: LogicConfig::default(),
             task: TaskConfig::default(),
             repo: RepoConfig::default(),
+            backup_deadline_ms: 600_000,
             stop_deadline_ms: 30_000,
         }
     }

@@ -3,25 +3,63 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Raised when the layout of the folder changes in a way that older programs would damage.
-const LAYOUT_VERSION: u32 = 1;
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+
+/// Stands in the folder while a backup is being restored to it.
+const RESTORING: &str = "RESTORING";
 
 /// How long a process that was just killed may still hold the lock while the kernel takes it apart.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
-/// An open data folder. The lock ends with the process, however that ends.
+/// An open data folder; clones share its lock. The lock ends with the process, however that ends.
+#[derive(Clone)]
 pub(crate) struct DataDir {
     root: PathBuf,
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl DataDir {
     /// Creates the folder when there is none, closes it to others, takes its lock and checks its version.
     pub(crate) fn open(root: &Path) -> Result<Self> {
+        let dir = DataDir::lock(root)?;
+        ensure!(
+            !root.join(RESTORING).exists(),
+            "a restore to the data folder {} was not finished; remove the folder and restore again",
+            root.display()
+        );
+        dir.check_version()?;
+        Ok(dir)
+    }
+
+    /// Makes an empty folder that can't be opened until [`DataDir::end_restore`]: half a backup must not be served.
+    pub(crate) fn begin_restore(root: &Path) -> Result<Self> {
+        let dir = DataDir::lock(root)?;
+        let begin = || -> std::io::Result<()> {
+            File::create(root.join(RESTORING))?.sync_all()?;
+            sync_dir(root)
+        };
+        begin().with_context(|| format!("the data folder {} can't be written", root.display()))?;
+        Ok(dir)
+    }
+
+    /// All of the backup is there and synced.
+    pub(crate) fn end_restore(&self) -> Result<()> {
+        self.check_version()?;
+        let end = || -> std::io::Result<()> {
+            sync_dir(&self.root)?;
+            fs::remove_file(self.root.join(RESTORING))?;
+            sync_dir(&self.root)
+        };
+        end().with_context(|| format!("the data folder {} can't be written", self.root.display()))
+    }
+
+    fn lock(root: &Path) -> Result<Self> {
         make_private(root)?;
         let lock_path = root.join("LOCK");
         let lock = OpenOptions::new()
@@ -40,9 +78,7 @@ impl DataDir {
                 return Err(error).with_context(|| format!("{} can't be locked", lock_path.display()));
             }
         }
-        let dir = DataDir { root: root.to_owned(), _lock: lock };
-        dir.check_version()?;
-        Ok(dir)
+        Ok(DataDir { root: root.to_owned(), _lock: Arc::new(lock) })
     }
 
     fn check_version(&self) -> Result<()> {
@@ -76,9 +112,14 @@ impl DataDir {
             writeln!(file, "{LAYOUT_VERSION}")?;
             file.sync_all()?;
             fs::rename(&temporary, path)?;
-            File::open(&self.root)?.sync_all()
+            sync_dir(&self.root)
         };
         write().with_context(|| format!("{} can't be written", path.display()))
+    }
+
+    /// The folder itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(crate) fn queue(&self) -> PathBuf {
@@ -100,6 +141,11 @@ impl DataDir {
     pub(crate) fn ids(&self) -> PathBuf {
         self.root.join("ids")
     }
+}
+
+/// Makes names in a folder safe against power loss.
+pub(crate) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 /// Makes the folder, or closes one that is ours to others. A folder with other things in it stays as it is: who

@@ -1,8 +1,11 @@
 //! The one binary: every service of GoChat in one process on embedded defaults, and the commands beside it.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod config;
+mod control;
 mod data_dir;
+mod operate;
 mod seed;
 mod standalone;
 
@@ -63,6 +66,14 @@ enum Command {
     Standalone(Serve),
     /// Print the settings that the server would run with, as TOML
     Config(Serve),
+    /// End a user's tokens and logins, or allow them again
+    Users(operate::Users),
+    /// Look at records that could never succeed, and have them tried again
+    DeadLetters(operate::DeadLetters),
+    /// Write a copy of everything that must survive to an empty or new folder; the server goes on
+    Backup(operate::Backup),
+    /// Make a new data folder of a backup
+    Restore(backup::Restore),
     /// Make users with one shared password and sign their tokens, for load runs; the server must be stopped
     Seed(seed::Seed),
 }
@@ -90,6 +101,10 @@ fn run(command: Command) -> Result<()> {
             say(config::effective(&config::for_server(&serve)?).trim_end());
             Ok(())
         }
+        Command::Users(users) => operate::users(&users),
+        Command::DeadLetters(letters) => operate::dead_letters(&letters),
+        Command::Backup(backup) => operate::backup(&backup),
+        Command::Restore(restore) => backup::restore(&restore),
         Command::Seed(seed) => seed::run(config::for_command(&seed.place)?, &seed),
     }
 }
@@ -105,6 +120,11 @@ fn sentence(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Runs the asynchronous part of a command.
+fn wait_for<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 /// One line on standard output. Nobody reading it is no reason to end, as println would.

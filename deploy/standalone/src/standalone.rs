@@ -8,17 +8,22 @@ use gochat_infra::cache::{Cache, MemoryCache};
 use gochat_infra::idgen::IdGen;
 use gochat_infra::mq::{Queue, QueueError};
 use gochat_infra::registry::{Instance, Registry};
-use gochat_infra::rpc::Client;
+use gochat_infra::rpc::{Client, RpcConfig};
 use gochat_infra::shutdown::{Sequence, Shutdown};
 use gochat_infra::telemetry::{self, Metrics};
 use gochat_infra::token::TokenKeys;
 use gochat_logic::{Logic, LogicDeps};
+use gochat_proto::admin::v1::backup_service_server::BackupServiceServer;
 use gochat_proto::topics;
 use gochat_repo::{Repo, RepoDeps};
 use gochat_task::{Task, TaskDeps};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::Mutex;
+use tonic::service::Routes;
 
+use crate::backup::Backups;
 use crate::config::Config;
+use crate::control::Control;
 use crate::data_dir::DataDir;
 use crate::say;
 
@@ -176,6 +181,15 @@ async fn serve(config: Config) -> Result<()> {
     .with_context(|| {
         format!("the gateway can't listen on {}; if it is taken, choose another with --listen", config.listen)
     })?;
+    let commands = Shutdown::new(); // those under way are finished while everything still runs
+    let backups = Backups {
+        data: data.clone(),
+        queue: queue.clone(),
+        repo: Client::local(repo.routes()).with_config(&RpcConfig { deadline_ms: config.backup_deadline_ms }),
+        one_at_a_time: Mutex::default(),
+    };
+    let orders = orders(logic.routes(), task.routes(), backups);
+    let control = Control::listen(data.root(), orders, commands.clone())?;
     gateway.ready().await;
     readiness.ready("start");
     say(&format!("Admin port: http://{}/readyz", admin.addr()));
@@ -184,6 +198,10 @@ async fn serve(config: Config) -> Result<()> {
     shutdown.requested().await;
     let deadline = Duration::from_millis(config.stop_deadline_ms);
     let reports = Sequence::new()
+        .stage("control", deadline, async move {
+            commands.trigger();
+            control.join().await;
+        })
         .stage("gateway", deadline, async move {
             let report = gateway.drain().await;
             tracing::info!(
@@ -218,6 +236,14 @@ async fn serve(config: Config) -> Result<()> {
         "not every part stopped within its deadline; see the log"
     );
     Ok(())
+}
+
+/// What the control socket answers: of the services' calls only those that are meant for operators.
+fn orders(logic: Routes, task: Routes, backups: Backups) -> Routes {
+    let router = axum::Router::new()
+        .route_service("/gochat.logic.v1.AccountService/{call}", logic.prepare())
+        .route_service("/gochat.task.v1.DeadLetterService/{call}", task.prepare());
+    Routes::from(router).add_service(BackupServiceServer::new(backups))
 }
 
 /// Names this run of the gateway; never used again.
