@@ -107,8 +107,10 @@ impl Shard {
         }
     }
 
-    /// Sends `resync` at once, each connection with a delay of its own.
+    /// Sends `resync` at once, each connection with a delay of its own. Something was lost on its way down, and answers
+    /// to sends may be among it: how far the pipeline lags is measured anew.
     pub(crate) fn resync(&mut self, cx: &mut Cx<'_, Shard>, users: Option<&[u64]>, spread_ms: u64) {
+        self.unfinished.clear();
         let conns: Vec<ConnId> = match users {
             None => self.agenda.conns().collect(),
             Some(users) => users.iter().flat_map(|user| cx.conns_of(*user)).collect(),

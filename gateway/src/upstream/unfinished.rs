@@ -67,6 +67,13 @@ impl Unfinished {
         Some(admitted_ms)
     }
 
+    /// Gives all of them up.
+    pub(crate) fn clear(&mut self) {
+        self.admitted_ms.clear();
+        self.order.clear();
+        self.overtaken.clear();
+    }
+
     /// How far the pipeline lags behind.
     pub(crate) fn lag_ms(&mut self, now_ms: u64) -> u64 {
         while let Some(&(at_ms, key)) = self.overtaken.front()

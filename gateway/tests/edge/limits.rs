@@ -1,6 +1,6 @@
 //! Whoever sends too fast, or more than the pipeline can follow, is told to come again, and loses nothing.
 
-use gochat_proto::queue::v1::{Ack, ack::Status, downstream::Body};
+use gochat_proto::queue::v1::{Ack, Resync, ack::Status, downstream::Body};
 use serde_json::json;
 
 use crate::{
@@ -202,6 +202,27 @@ fn what_the_pipeline_has_not_answered_for_is_counted() {
     finish(&gate, upstream(&gate).connection_id, "c1", Status::Rejected);
     assert_eq!(status(&mut ws), ("rejected".into(), 1002));
     ws.send_message("world", "hi", "c3");
+    assert_eq!(status(&mut ws), accepted());
+}
+
+#[test]
+fn what_was_lost_on_the_way_down_is_no_lag() {
+    let gate = Gate::with(|config| {
+        config.shards = 1;
+        config.upstream.unfinished_age_max_ms = 50;
+        config.upstream.unfinished_forget_ms = 3_600_000;
+        config.upstream.refused_conversations_max = 1;
+    });
+    let mut ws = gate.connect(1, "d");
+    let mut id = 0;
+    until("a refusal", || {
+        id += 1;
+        ws.send_message("world", "hi", &format!("c{id}"));
+        status(&mut ws) == retry(1013)
+    });
+    gate.down(Body::Resync(Resync { user_ids: vec![], spread_ms: 0 }));
+    ws.wait_for("resync");
+    ws.send_message("world", "hi", &format!("c{id}"));
     assert_eq!(status(&mut ws), accepted());
 }
 
