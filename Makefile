@@ -1,5 +1,5 @@
 # run: the whole system on embedded defaults, with a page to chat in. test: every test. The others: see README.md.
-.PHONY: run test lint bench fmt chaos
+.PHONY: run test lint bench fmt chaos pictures
 
 ARGS ?=
 
@@ -18,6 +18,11 @@ lint:
 
 fmt:
 	cargo fmt --all
+
+# docs/page.png and docs/page-phone.png, taken by the browser tests that show those screens.
+pictures:
+	@deploy/dev/install.sh test
+	GOCHAT_SCREENSHOTS=$(CURDIR)/docs cargo test --locked -p gochat --test browser -- two_people phone
 
 bench:
 	@deploy/dev/install.sh build

@@ -1,5 +1,5 @@
 //! Promise: people chat through the page at `/` in a real browser, and what they wrote survives the server's death.
-//! Method: chromium against a running `gochat`; each person is a browser of its own. `GOCHAT_SCREENSHOTS=folder` keeps pictures.
+//! Method: chromium against a running `gochat`; each person is a browser of its own. `make pictures` keeps those of docs/.
 
 mod browser;
 #[path = "../harness/mod.rs"]
