@@ -1,5 +1,5 @@
 # run: the whole system on embedded defaults, with a page to chat in. test: every test. The others: see README.md.
-.PHONY: run test lint bench fmt chaos pictures
+.PHONY: run test lint bench fmt chaos pictures coverage
 
 ARGS ?=
 
@@ -40,3 +40,8 @@ chaos:
 		GOCHAT_CHAOS_SEED=$$seed GOCHAT_CHAOS_KILLS=$(KILLS) GOCHAT_CHAOS_DISK_FAULTS=$(DISK_FAULTS) \
 			cargo test --locked -p gochat --test guarantees -- acknowledged_is_kept mended_disk --nocapture || exit 1; \
 	done
+
+# Installs cargo-tarpaulin when it isn't there (a quarter of an hour), then builds everything a second time.
+coverage:
+	@deploy/dev/install.sh test
+	deploy/coverage/coverage.sh
