@@ -30,7 +30,7 @@ type Story = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Stage {
     server: Server,
-    _data: TempDir,
+    data: TempDir,
     browsers: Browsers,
 }
 
@@ -71,7 +71,7 @@ async fn play_with(settings: &str, story: impl FnOnce(Arc<Mutex<Stage>>) -> Stor
     std::fs::write(&file, settings).expect("the settings are written");
     let config = file.to_str().expect("a path of text");
     let server = Server::start_with(&data.path().join("data"), &["--config", config]);
-    let stage = Arc::new(Mutex::new(Stage { server, _data: data, browsers: Browsers::start() }));
+    let stage = Arc::new(Mutex::new(Stage { server, data, browsers: Browsers::start() }));
     let ended = tokio::spawn(story(stage.clone())).await;
     stage.lock().await.browsers.close().await;
     if let Err(failure) = ended {

@@ -1,6 +1,8 @@
 //! Promise: whose login ends learns why and loses nothing that he wrote; whose token ends notices nothing.
 //! Method: a changed password, an operator's ban, wrong passwords and tokens of seconds, seen from the browsers.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::browser::Screen;
@@ -61,6 +63,37 @@ async fn a_changed_password_puts_out_every_other_browser_and_loses_nothing() {
             amelia.writes("And I am still here").await;
             amelia.sees_state("And I am still here", &["stored"]).await;
             elsewhere.sees_text("And I am still here").await;
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_banned_person_is_told_and_stays_out_until_unbanned() {
+    play(|stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let ben = stage.person(Screen::Desktop, "ben", "Ben Okafor").await;
+            let operator = |word: &str| {
+                let data = stage.data.path().join("data");
+                let done = Command::new(env!("CARGO_BIN_EXE_gochat"))
+                    .args(["users", word, "ben", "--data"])
+                    .arg(data)
+                    .status()
+                    .expect("gochat runs");
+                assert!(done.success(), "users {word}");
+            };
+            operator("ban");
+            ben.is_put_out("This account has been banned.").await;
+            ben.logs_in(PASSWORD).await;
+            ben.until(
+                "document.querySelector('.failure').textContent.includes('banned') && !document.querySelector('button[type=submit]').disabled",
+                json!([]),
+            )
+            .await;
+            operator("unban");
+            ben.logs_in(PASSWORD).await;
+            ben.sees_connection("online").await;
         })
     })
     .await;
