@@ -16,6 +16,8 @@ export class MessagesView {
   #conversationId = null;
   #nodes = new Map();
   #atEnd = true;
+  /** Of the box when it was last looked at. */
+  #height = 0;
   #olderFailed = false;
   #unreadFrom = null;
   #list = el('ol.messages', { role: 'log', 'aria-live': 'polite', 'aria-label': 'Messages' });
@@ -65,8 +67,11 @@ export class MessagesView {
   }
 
   #scrolled() {
-    const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+    const box = this.#scroller;
+    // A keyboard that opens makes the box smaller, and a scroll event may come before the observer tells of that: nobody left the end.
+    if (this.#atEnd && box.clientHeight !== this.#height) box.scrollTop = box.scrollHeight;
+    this.#height = box.clientHeight;
+    this.#atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_END_PX;
     this.#setReading(!this.#atEnd);
     this.#afterScroll();
   }

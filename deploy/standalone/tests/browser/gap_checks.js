@@ -48,6 +48,12 @@ const until = async (what, holds) => {
 };
 check('each gap is a line in its place', [lines(), shown()], [['60 messages left out – load', '1 message left out – load'], 60]);
 check('it stands between its neighbours', view.element.querySelector('.gap').previousElementSibling.querySelector('.text').textContent, 'm30');
+const scroller = view.element.querySelector('.scroller');
+stage.style.height = '160px';
+scroller.dispatchEvent(new Event('scroll'));
+check('a keyboard that opens leaves the newest in sight', scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 2, true);
+stage.style.height = '300px';
+scroller.dispatchEvent(new Event('scroll'));
 check('nobody asked for it yet', loads, []);
 
 view.element.querySelector('.gap:last-child button').click();
@@ -56,7 +62,6 @@ fails = false;
 view.element.querySelector('.gap:last-child button').click();
 await until('a click loads it', () => lines().length === 1 && shown() === 61);
 
-const scroller = view.element.querySelector('.scroller');
 const line = view.element.querySelector('.gap');
 scroller.scrollTop = line.offsetTop - 100;
 await until('scrolling to it loads it', () => shown() === 111 || shown() === 121);
