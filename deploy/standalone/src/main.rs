@@ -1,5 +1,7 @@
 //! The one binary: every service of GoChat in one process on embedded defaults, and the commands beside it.
 #![forbid(unsafe_code)]
+// That lint guards memory per connection. Here a future lives as long as the process or one command.
+#![allow(clippy::large_futures)]
 
 mod backup;
 mod config;
