@@ -2,21 +2,17 @@
 //!
 //! The algorithm is pinned in code, never taken from the token. A key file holds one or two keys: the first
 //! signs, both verify, so that a key can be changed without putting anybody out.
+mod key_file;
 
 use std::fmt;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-/// Shorter secrets could be guessed: RFC 7518 section 3.2 asks for as many bytes as the hash has.
-const SECRET_BYTES_MIN: usize = 32;
+use key_file::KeyFile;
+pub use key_file::KeyFileError;
 
 /// No token of ours comes near this; a longer one is not even decoded.
 const TOKEN_BYTES_MAX: usize = 2048;
@@ -48,39 +44,32 @@ pub enum TokenError {
     Invalid,
 }
 
-/// Why there are no keys.
+/// Why the keys were not rotated.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// The file can't be read or made.
-    #[error("token keys {path}: {source}")]
-    Io {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+pub enum RotateError {
+    /// Dropping the older key would end tokens that are good.
+    #[error("tokens of the key {kid} may be good for another {} s; wait for that, or drop them with --force: \
+             their holders must refresh", .for_ms.div_ceil(1000))]
+    InUse {
+        /// The older key.
+        kid: String,
+        /// How long its last token may still be good, in milliseconds.
+        for_ms: u64,
     },
-    /// The file is there but doesn't hold what it should.
-    #[error("token keys {path}: {reason}")]
-    Content {
-        /// The key file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// The file can't be read or written; the keys are as they were.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyFile {
-    keys: Vec<KeyEntry>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyEntry {
-    kid: String,
-    /// base64url without padding.
-    secret: String,
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// Signs from now on.
+    pub signs: String,
+    /// Signed until now, and still verifies.
+    pub verifies: String,
+    /// Is gone.
+    pub dropped: Option<String>,
 }
 
 struct Key {
@@ -92,13 +81,16 @@ struct Key {
 /// The keys that sign and verify. Clones share them; any thread may use them.
 #[derive(Clone)]
 pub struct TokenKeys {
-    keys: Arc<[Key]>,
+    /// Locked for no longer than it takes to copy or replace the pointer.
+    current: Arc<RwLock<Arc<[Key]>>>,
     validation: Arc<Validation>,
+    /// One rotation at a time.
+    file: Arc<Mutex<PathBuf>>,
 }
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
+        f.debug_list().entries(self.keys().iter().map(|key| &key.kid)).finish()
     }
 }
 
@@ -109,25 +101,46 @@ impl TokenKeys {
     /// When the file can't be read or made, when others may read it, or when its content is not one or two
     /// keys with different names and at least 32 bytes each.
     pub fn load_or_create(path: &Path) -> Result<TokenKeys, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
-        match fs::metadata(path) {
-            Ok(meta) => {
-                let mode = meta.permissions().mode() & 0o777;
-                if mode & 0o077 != 0 {
-                    let reason = format!("mode is {mode:o}, others could read it: chmod 600");
-                    return Err(KeyFileError::Content { path: path.to_owned(), reason });
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(io)?,
-            Err(error) => return Err(io(error)),
+        let keys = KeyFile::load_or_create(path)?.keys();
+        let mut validation = Validation::new(Algorithm::HS256);
+        // The end is checked against the caller's clock.
+        validation.validate_exp = false;
+        validation.leeway = 0;
+        Ok(TokenKeys {
+            current: Arc::new(RwLock::new(keys)),
+            validation: Arc::new(validation),
+            file: Arc::new(Mutex::new(path.to_owned())),
+        })
+    }
+
+    /// Makes a new key, which signs from now on; the one that signed until now goes on verifying, and an older one is
+    /// dropped. `token_life_ms` is how long a token may be good. Blocks until the file is synced.
+    ///
+    /// # Errors
+    /// [`RotateError::InUse`] when tokens of the key that would be dropped may still be good, unless `force`d.
+    pub fn rotate(&self, token_life_ms: u64, force: bool, now_ms: u64) -> Result<Rotated, RotateError> {
+        let path = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = KeyFile::load(&path)?;
+        if let Some((kid, retired_at_ms)) = file.retired(&path)?
+            && let for_ms = retired_at_ms.saturating_add(token_life_ms).saturating_sub(now_ms)
+            && for_ms > 0
+            && !force
+        {
+            return Err(RotateError::InUse { kid: kid.to_owned(), for_ms });
         }
-        let text = fs::read(path).map_err(io)?;
-        parse(&text).map_err(|reason| KeyFileError::Content { path: path.to_owned(), reason })
+        let rotated = file.rotate(&path, now_ms)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = file.keys();
+        Ok(rotated)
+    }
+
+    fn keys(&self) -> Arc<[Key]> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Signs with the first key.
     pub fn sign(&self, claims: &Claims) -> String {
-        let key = &self.keys[0];
+        let keys = self.keys();
+        let key = &keys[0];
         let mut header = Header::new(Algorithm::HS256);
         header.kid = Some(key.kid.clone());
         // HMAC takes a key of any length and the claims are plain data: there is nothing here that can fail.
@@ -144,66 +157,14 @@ impl TokenKeys {
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
         let kid = header.kid.as_deref().ok_or(TokenError::Invalid)?;
-        let key = self.keys.iter().find(|key| key.kid == kid).ok_or(TokenError::Invalid)?;
+        let keys = self.keys();
+        let key = keys.iter().find(|key| key.kid == kid).ok_or(TokenError::Invalid)?;
         let data = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation)
             .map_err(|_| TokenError::Invalid)?;
         match data.claims.exp > now_unix_s {
             true => Ok(data.claims),
             false => Err(TokenError::Expired),
         }
-    }
-}
-
-fn parse(text: &[u8]) -> Result<TokenKeys, String> {
-    let file: KeyFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    if !(1..=2).contains(&file.keys.len()) {
-        return Err(format!("one or two keys are needed, not {}", file.keys.len()));
-    }
-    if file.keys.len() == 2 && file.keys[0].kid == file.keys[1].kid {
-        return Err(format!("both keys are named {}", file.keys[0].kid));
-    }
-    let mut keys = Vec::with_capacity(2);
-    for entry in file.keys {
-        let secret = URL_SAFE_NO_PAD
-            .decode(&entry.secret)
-            .map_err(|_| format!("the secret of {} is not base64url", entry.kid))?;
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(format!("the secret of {} is shorter than {SECRET_BYTES_MIN} bytes", entry.kid));
-        }
-        keys.push(Key {
-            kid: entry.kid,
-            encoding: EncodingKey::from_secret(&secret),
-            decoding: DecodingKey::from_secret(&secret),
-        });
-    }
-    let mut validation = Validation::new(Algorithm::HS256);
-    // The end is checked against the caller's clock.
-    validation.validate_exp = false;
-    validation.leeway = 0;
-    Ok(TokenKeys { keys: keys.into(), validation: Arc::new(validation) })
-}
-
-/// Written beside and linked into place: two processes that start together end up with one file.
-fn create(path: &Path) -> io::Result<()> {
-    let random = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(io::Error::other);
-    let (mut secret, mut kid) = ([0; 32], [0; 6]);
-    random(&mut secret)?;
-    random(&mut kid)?;
-    let entry = KeyEntry { kid: URL_SAFE_NO_PAD.encode(kid), secret: URL_SAFE_NO_PAD.encode(secret) };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(&serde_json::to_vec_pretty(&KeyFile { keys: vec![entry] })?)?;
-    file.sync_all()?;
-    let linked = fs::hard_link(&beside, path);
-    fs::remove_file(&beside)?;
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }
 
@@ -241,6 +202,12 @@ mod numeric_date {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const NOW: u64 = 1_800_000_000;
@@ -293,7 +260,7 @@ mod tests {
         let forged = part(r#"{"sub":"1","device":"phone","iat":1,"exp":99999999999}"#);
         check(&format!("{}.{forged}.{}", parts[0], parts[2]));
         check(&format!("{}.{}.", part(r#"{"alg":"none","typ":"JWT"}"#), parts[1]));
-        let kid = &keys.keys[0].kid;
+        let kid = &keys.keys()[0].kid;
         check(&format!("{}.{}.", part(&format!(r#"{{"alg":"none","kid":"{kid}"}}"#)), parts[1]));
         check(&format!("{}.{}.{}", part(&format!(r#"{{"alg":"HS512","kid":"{kid}"}}"#)), parts[1], parts[2]));
         check(&format!("{}.{}.{}", part(r#"{"alg":"HS256","kid":"other"}"#), parts[1], parts[2]));
@@ -322,15 +289,70 @@ mod tests {
 
     #[test]
     fn two_keys_verify_and_the_first_signs() {
-        let entry =
-            |kid: &str, byte: u8| KeyEntry { kid: kid.into(), secret: URL_SAFE_NO_PAD.encode([byte; 32]) };
-        let of = |keys| parse(&serde_json::to_vec(&KeyFile { keys }).unwrap());
-        let old = of(vec![entry("old", 1)]).unwrap();
-        let both = of(vec![entry("new", 2), entry("old", 1)]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let entry = |kid: &str, byte: u8| (kid.to_owned(), URL_SAFE_NO_PAD.encode([byte; 32]));
+        let of = |name: &str, keys: &[(String, String)]| {
+            let keys: Vec<_> =
+                keys.iter().map(|(kid, secret)| serde_json::json!({"kid": kid, "secret": secret})).collect();
+            let path = dir.path().join(name);
+            fs::write(&path, serde_json::json!({ "keys": keys }).to_string()).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            TokenKeys::load_or_create(&path)
+        };
+        let old = of("old", &[entry("old", 1)]).unwrap();
+        let both = of("both", &[entry("new", 2), entry("old", 1)]).unwrap();
         assert_eq!(both.verify(&old.sign(&claims()), NOW), Ok(claims()));
         assert_eq!(old.verify(&both.sign(&claims()), NOW), Err(TokenError::Invalid));
-        assert!(of(vec![]).is_err());
-        assert!(of(vec![entry("a", 1), entry("a", 2)]).is_err());
-        assert!(of(vec![KeyEntry { kid: "a".into(), secret: "c2hvcnQ".into() }]).is_err());
+        let refused = |keys: &[(String, String)], reason: &str| {
+            let error = of("bad", keys).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        refused(&[], "one or two keys");
+        refused(&[entry("a", 1), entry("a", 2)], "both keys are named a");
+        refused(&[("a".into(), "c2hvcnQ".into())], "shorter than 32");
+        refused(&[("a".into(), "not base64!".into())], "not base64url");
+        // When a key that was put in by hand stopped signing is not known: not before the file was written.
+        assert!(matches!(both.rotate(900_000, false, 0), Err(RotateError::InUse { .. })));
+    }
+
+    #[test]
+    fn a_rotation_puts_nobody_out_before_his_token_has_ended() {
+        let (dir, keys) = keys();
+        let path = dir.path().join("keys/token.json");
+        let shared = keys.clone();
+        let (life_ms, now_ms) = (900_000, NOW * 1000);
+        let first = keys.sign(&claims());
+        let rotated = keys.rotate(life_ms, false, now_ms).unwrap();
+        assert_eq!(rotated.dropped, None);
+        let second = keys.sign(&claims());
+        for holder in [&keys, &shared, &TokenKeys::load_or_create(&path).unwrap()] {
+            assert_eq!(holder.verify(&first, NOW), Ok(claims()));
+            assert_eq!(holder.verify(&second, NOW), Ok(claims()));
+        }
+        match keys.rotate(life_ms, false, now_ms + life_ms - 1) {
+            Err(RotateError::InUse { kid, for_ms }) => {
+                assert_eq!((kid, for_ms), (rotated.verifies.clone(), 1))
+            }
+            other => panic!("{other:?}"),
+        }
+        // Refused, and nothing has changed.
+        assert_eq!(shared.verify(&first, NOW), Ok(claims()));
+        let again = keys.rotate(life_ms, false, now_ms + life_ms).unwrap();
+        assert_eq!((again.verifies, again.dropped), (rotated.signs, Some(rotated.verifies)));
+        assert_eq!(shared.verify(&first, NOW), Err(TokenError::Invalid));
+        assert_eq!(shared.verify(&second, NOW), Ok(claims()));
+        keys.rotate(life_ms, true, now_ms + life_ms).unwrap();
+        assert_eq!(shared.verify(&second, NOW), Err(TokenError::Invalid));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn keys_that_can_t_be_kept_are_not_used() {
+        let (dir, keys) = keys();
+        let token = keys.sign(&claims());
+        fs::remove_dir_all(dir.path().join("keys")).unwrap();
+        assert!(matches!(keys.rotate(0, false, 0), Err(RotateError::File(_))));
+        assert_eq!(keys.verify(&token, NOW), Ok(claims()));
     }
 }

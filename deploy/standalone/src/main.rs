@@ -7,6 +7,7 @@ mod backup;
 mod config;
 mod control;
 mod data_dir;
+mod keys;
 mod operate;
 mod seed;
 mod standalone;
@@ -72,6 +73,8 @@ enum Command {
     Users(operate::Users),
     /// Look at records that could never succeed, and have them tried again
     DeadLetters(operate::DeadLetters),
+    /// Change the key that signs access tokens; nobody is put out
+    Keys(operate::Keys),
     /// Write a copy of everything that must survive to an empty or new folder; the server goes on
     Backup(operate::Backup),
     /// Make a new data folder of a backup
@@ -105,6 +108,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Users(users) => operate::users(&users),
         Command::DeadLetters(letters) => operate::dead_letters(&letters),
+        Command::Keys(keys) => operate::keys(&keys),
         Command::Backup(backup) => operate::backup(&backup),
         Command::Restore(restore) => backup::restore(&restore),
         Command::Seed(seed) => seed::run(config::for_command(&seed.place)?, &seed),

@@ -1,4 +1,4 @@
-//! The commands that a running server answers: accounts, dead letters, backups.
+//! The commands that a running server answers: accounts, dead letters, keys, backups.
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
-use gochat_proto::admin::v1::BackupRequest;
 use gochat_proto::admin::v1::backup_service_client::BackupServiceClient;
+use gochat_proto::admin::v1::key_service_client::KeyServiceClient;
+use gochat_proto::admin::v1::{BackupRequest, RotateKeysRequest};
 use gochat_proto::logic::v1::account_service_client::AccountServiceClient;
 use gochat_proto::logic::v1::{BanUserRequest, UnbanUserRequest};
 use gochat_proto::task::v1::dead_letter_service_client::DeadLetterServiceClient;
@@ -87,6 +88,24 @@ struct Output {
     json: bool,
     #[command(flatten)]
     place: Place,
+}
+
+#[derive(Args)]
+pub(crate) struct Keys {
+    #[command(subcommand)]
+    command: KeysCommand,
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Sign with a new key from now on; the present one goes on verifying, an older one is dropped
+    Rotate {
+        /// Drop the older key even while its tokens may be good: their holders must refresh
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Args)]
@@ -211,6 +230,18 @@ fn as_json(placed: &PlacedDeadLetter, value: bool) -> Value {
         json["valueBase64"] = STANDARD.encode(&letter.value).into();
     }
     json
+}
+
+pub(crate) fn keys(keys: &Keys) -> Result<()> {
+    let KeysCommand::Rotate { force, place } = &keys.command;
+    super::wait_for(async {
+        let mut client = KeyServiceClient::new(place.server().await?);
+        let done =
+            client.rotate_keys(RotateKeysRequest { force: *force }).await.map_err(refusal)?.into_inner();
+        let dropped = done.dropped_kid.map(|kid| format!("; {kid} is dropped")).unwrap_or_default();
+        say(&format!("{} signs from now on, {} still verifies{dropped}", done.signs_kid, done.verifies_kid));
+        Ok(())
+    })
 }
 
 pub(crate) fn backup(backup: &Backup) -> Result<()> {

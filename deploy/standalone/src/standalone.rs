@@ -14,6 +14,7 @@ use gochat_infra::telemetry::{self, Metrics};
 use gochat_infra::token::TokenKeys;
 use gochat_logic::{Logic, LogicDeps};
 use gochat_proto::admin::v1::backup_service_server::BackupServiceServer;
+use gochat_proto::admin::v1::key_service_server::KeyServiceServer;
 use gochat_proto::topics;
 use gochat_repo::{Repo, RepoDeps};
 use gochat_task::{Task, TaskDeps};
@@ -25,6 +26,7 @@ use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::Control;
 use crate::data_dir::DataDir;
+use crate::keys::Keys;
 use crate::say;
 
 /// The only worker that draws ids in this folder.
@@ -170,7 +172,7 @@ async fn serve(config: Config) -> Result<()> {
         GatewayDeps {
             logic: Client::local(logic.routes()).with_config(&config.rpc),
             queue: queue.clone(),
-            keys,
+            keys: keys.clone(),
             instance_id,
             slot: GATEWAY_SLOT,
             metrics,
@@ -188,7 +190,10 @@ async fn serve(config: Config) -> Result<()> {
         repo: Client::local(repo.routes()).with_config(&RpcConfig { deadline_ms: config.backup_deadline_ms }),
         one_at_a_time: Mutex::default(),
     };
-    let orders = orders(logic.routes(), task.routes(), backups);
+    let token_life_ms =
+        u64::from(config.logic.auth.access_token_s) * 1000 + config.gateway.auth.token_grace_ms;
+    let keys = Keys { keys, token_life_ms };
+    let orders = orders(logic.routes(), task.routes(), backups, keys);
     let control = Control::listen(data.root(), orders, commands.clone())?;
     gateway.ready().await;
     readiness.ready("start");
@@ -239,11 +244,13 @@ async fn serve(config: Config) -> Result<()> {
 }
 
 /// What the control socket answers: of the services' calls only those that are meant for operators.
-fn orders(logic: Routes, task: Routes, backups: Backups) -> Routes {
+fn orders(logic: Routes, task: Routes, backups: Backups, keys: Keys) -> Routes {
     let router = axum::Router::new()
         .route_service("/gochat.logic.v1.AccountService/{call}", logic.prepare())
         .route_service("/gochat.task.v1.DeadLetterService/{call}", task.prepare());
-    Routes::from(router).add_service(BackupServiceServer::new(backups))
+    Routes::from(router)
+        .add_service(BackupServiceServer::new(backups))
+        .add_service(KeyServiceServer::new(keys))
 }
 
 /// Names this run of the gateway; never used again.

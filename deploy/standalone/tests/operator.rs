@@ -89,10 +89,52 @@ fn dead_letters_are_listed_shown_and_replayed() {
 }
 
 #[test]
+fn keys_are_rotated_and_nobody_is_put_out() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let mut server = Server::start(&data);
+    let ann = server.user("ann");
+    let mut socket = server.connect(&ann);
+    let world = |socket: &mut harness::Client, id: &str| {
+        socket.say("world", "still here", id);
+        socket.wait_for("message-ack", |d| d["tempMessageId"] == id && d["status"] == "stored");
+    };
+    let me = |server: &Server, token: &str| server.call("GET", "/api/users/me", Some(token), None).0;
+    let login = |server: &Server| {
+        let body = json!({"username": "ann", "password": "correct horse"});
+        let (status, answer) = server.call("POST", "/api/auth/login", None, Some(body));
+        assert_eq!(status, 200);
+        answer["accessToken"].as_str().unwrap().to_owned()
+    };
+    let header = |token: &str| token.split('.').next().unwrap().to_owned();
+
+    assert!(done(&data, &["keys", "rotate"]).contains("signs from now on"));
+    let second = login(&server);
+    assert_ne!(header(&second), header(&ann.token), "another key is named in the token");
+    assert_eq!([me(&server, &ann.token), me(&server, &second)], [200, 200]);
+    let said = refused(&data, &["keys", "rotate"]);
+    assert!(said.contains("may be good for another") && said.contains("--force"), "{said}");
+    assert_eq!(me(&server, &ann.token), 200);
+
+    assert!(done(&data, &["keys", "rotate", "--force"]).contains("is dropped"));
+    world(&mut socket, "k-1");
+    server.kill();
+    server.restart();
+    assert_eq!([me(&server, &ann.token), me(&server, &second)], [401, 200]);
+    assert_eq!(me(&server, &login(&server)), 200);
+    assert_eq!(fs::metadata(data.join("keys.json")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn a_command_without_a_server_says_so() {
     let temp = tempfile::tempdir().unwrap();
     let data = temp.path().join("data");
-    for args in [&["users", "ban", "ann"][..], &["dead-letters", "list"], &["backup", "/nowhere"]] {
+    for args in [
+        &["users", "ban", "ann"][..],
+        &["dead-letters", "list"],
+        &["keys", "rotate"],
+        &["backup", "/nowhere"],
+    ] {
         let said = refused(&data, args);
         assert!(said.contains("no server runs on the data folder") && said.contains("--data"), "{said}");
     }
