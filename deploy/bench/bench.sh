@@ -1,6 +1,7 @@
 #!/bin/sh
-# bench.sh [chat|hold|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own on a temporary folder and
-# ports 18080/18081, and writes each run's JSON to target/bench/. Settings by environment: USERS, STORED, RATES, SECONDS_EACH, ROUNDS, SESSIONS, HOLD_SECONDS.
+# bench.sh [chat|hold|crowd|storm|hostile|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own on a temporary folder and
+# ports 18080/18081, and writes each run's JSON to target/bench/. Settings by environment: USERS, STORED, RATES, SECONDS_EACH, ROUNDS,
+# SESSIONS, HOLD_SECONDS, CROWD, CROWD_SECONDS, BAD_CLIENTS.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -12,6 +13,9 @@ seconds=${SECONDS_EACH:-20}
 rounds=${ROUNDS:-5}
 sessions=${SESSIONS:-5000}
 hold_seconds=${HOLD_SECONDS:-20}
+crowd=${CROWD:-15000} # sessions of crowd and storm
+crowd_seconds=${CROWD_SECONDS:-300}
+bad_clients=${BAD_CLIENTS:-40}
 
 cargo build --release --locked -p gochat -p gochat-perf
 bin=target/release
@@ -24,6 +28,11 @@ stop() {
     [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=""; }
 }
 trap 'stop; rm -rf "$work"' EXIT INT TERM
+
+perf() { # perf SCENARIO OPTIONS…
+    scenario=$1; shift
+    "$bin/gochat-perf" "$scenario" --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users-file "$work/users.jsonl" "$@"
+}
 
 start() {
     "$bin/gochat" --data "$work/data" --listen 127.0.0.1:18080 --admin 127.0.0.1:18081 >"$work/server.out" 2>"$work/server.log" &
@@ -54,8 +63,7 @@ if [ "$what" = chat ] || [ "$what" = all ]; then
     while [ "$round" -le "$rounds" ]; do
         for rate in $rates; do
             echo "== chat: $users users, $rate messages/s, round $round of $rounds"
-            "$bin/gochat-perf" chat --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users "$users" \
-                --users-file "$work/users.jsonl" --rate "$rate" --seconds "$seconds" --json "$out/chat-$rate-$round.json"
+            perf chat --users "$users" --rate "$rate" --seconds "$seconds" --json "$out/chat-$rate-$round.json"
         done
         round=$((round + 1))
     done
@@ -73,10 +81,32 @@ if [ "$what" = hold ] || [ "$what" = all ]; then
     seed "$sessions" 0
     start
     echo "== hold: $sessions idle sessions"
-    "$bin/gochat-perf" hold --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 \
-        --users-file "$work/users.jsonl" --seconds "$hold_seconds" --json "$out/hold-$sessions.json"
+    perf hold --seconds "$hold_seconds" --json "$out/hold-$sessions.json"
     echo "== chat among $sessions sessions"
-    "$bin/gochat-perf" chat --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users "$sessions" \
-        --users-file "$work/users.jsonl" --rate 1000 --seconds "$seconds" --json "$out/sessions-$sessions.json"
+    perf chat --users "$sessions" --rate 1000 --seconds "$seconds" --json "$out/hold-chat-$sessions.json"
+    stop
+fi
+
+if [ "$what" = crowd ] || [ "$what" = all ]; then
+    seed "$crowd" 0
+    start
+    echo "== crowd: $crowd sessions, 1000 messages/s among them for $crowd_seconds seconds"
+    perf hold --rate 1000 --seconds "$crowd_seconds" --json "$out/crowd-$crowd.json"
+    stop
+fi
+
+if [ "$what" = storm ] || [ "$what" = all ]; then
+    seed "$crowd" 0
+    start
+    echo "== storm: $crowd sessions are cut at once and come back"
+    perf storm --users "$crowd" --json "$out/storm-$crowd.json"
+    stop
+fi
+
+if [ "$what" = hostile ] || [ "$what" = all ]; then
+    seed 1000 0
+    start
+    echo "== hostile: a chat without and with $bad_clients misbehaving clients, by turns"
+    perf hostile --users 200 --bad-clients "$bad_clients" --rounds "$rounds" --json "$out/hostile-$bad_clients.json"
     stop
 fi

@@ -38,12 +38,13 @@ const CRATES: &[Crate] = &[
 /// What stands in a manifest's table of dependencies against the rules; empty when all is well.
 fn offences(krate: &Crate, manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
+    // What a crate needs on some targets only stands in tables of their own.
+    let targets = manifest.get("target").and_then(toml::Value::as_table);
+    let of_targets = targets.into_iter().flat_map(toml::Table::values).filter_map(toml::Value::as_table);
+    let parts: Vec<&toml::Table> = std::iter::once(&manifest).chain(of_targets).collect();
     let names = |table: &str| -> BTreeSet<String> {
-        manifest
-            .get(table)
-            .and_then(|t| t.as_table())
-            .map(|t| t.keys().cloned().collect())
-            .unwrap_or_default()
+        let tables = parts.iter().filter_map(|part| part.get(table)?.as_table());
+        tables.flat_map(|table| table.keys().cloned()).collect()
     };
     let mut wrong = Vec::new();
     for (table, tests) in [("dependencies", false), ("build-dependencies", false), ("dev-dependencies", true)]
@@ -89,6 +90,8 @@ fn a_wrong_arrow_is_found() {
     let core = CRATES.iter().find(|c| c.folder == "core").unwrap();
     let found = offences(core, "[dependencies]\ntokio = \"1\"\ngochat-infra = { path = \"../infra\" }\n");
     assert_eq!(found.len(), 2, "{found:?}");
+    let found = offences(core, "[target.'cfg(unix)'.dependencies]\ntokio = \"1\"\n");
+    assert_eq!(found.len(), 1, "{found:?}");
     let perf = CRATES.iter().find(|c| c.folder == "perf").unwrap();
     assert_eq!(offences(perf, "[dev-dependencies]\ngochat-core.workspace = true\n").len(), 1);
 }
