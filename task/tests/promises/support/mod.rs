@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gochat_infra::cache::{Cache, MemoryCache, MemoryCacheConfig};
-use gochat_infra::mq::{EmbeddedConfig, Outgoing, Queue, Target, TopicConfig};
+use gochat_infra::mq::{EmbeddedConfig, Outgoing, Queue, Record, Target, TopicConfig};
 use gochat_infra::registry::{Instance, Registry};
 use gochat_infra::rpc::Client;
 use gochat_infra::shutdown::Shutdown;
@@ -107,13 +107,18 @@ impl House {
 
     /// Waits for this dead letter.
     pub(crate) async fn dead_letter(&self, offset: u64) -> DeadLetter {
+        DeadLetter::decode(self.record(topics::DEAD_LETTER, 0, offset).await.value).unwrap()
+    }
+
+    /// Waits for a record to be shown: whoever sent it is told before whoever reads.
+    pub(crate) async fn record(&self, topic: &str, partition: u32, offset: u64) -> Record {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let found = self.queue.read(topics::DEAD_LETTER, 0, offset, 1, usize::MAX).await.unwrap();
-            if let Some(record) = found.first() {
-                return DeadLetter::decode(record.value.clone()).unwrap();
+            let found = self.queue.read(topic, partition, offset, 1, usize::MAX).await.unwrap();
+            if let Some(record) = found.into_iter().next() {
+                return record;
             }
-            assert!(Instant::now() < deadline, "no dead letter {offset}");
+            assert!(Instant::now() < deadline, "nothing at {offset} of {topic}/{partition}");
             tokio::task::yield_now().await;
         }
     }
