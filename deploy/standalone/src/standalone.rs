@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use gochat_gateway::{Gateway, GatewayDeps};
-use gochat_infra::admin::{self, Readiness};
+use gochat_infra::admin::{self, AdminServer, Readiness};
 use gochat_infra::cache::{Cache, MemoryCache};
 use gochat_infra::idgen::IdGen;
 use gochat_infra::mq::{Queue, QueueError};
@@ -99,21 +99,51 @@ fn raise_descriptor_limit() {
 
 async fn serve(config: Config) -> Result<()> {
     let data = DataDir::open(&config.data)?;
-    let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::new(), Shutdown::new());
+    let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    // The admin port answers while the rest starts and while it stops, so it has an end of its own.
-    let admin_end = Shutdown::new();
+    let running = start(&config, &data).await?;
+    shutdown.requested().await;
+    running.stop(Duration::from_millis(config.stop_deadline_ms)).await
+}
+
+/// Everything that has to stop, in the order in which it does.
+struct Running {
+    control: Control,
+    /// Ends the control socket: commands under way are finished while everything still runs.
+    commands: Shutdown,
+    gateway: Gateway,
+    /// Ends logic and task, which stop after the gateway and not with it.
+    services: Shutdown,
+    logic: Logic,
+    task: Task,
+    repo: Repo,
+    queue: Queue,
+    admin: AdminServer,
+    /// Ends the admin port, which answers while the rest starts and while it stops.
+    admin_end: Shutdown,
+}
+
+/// What most parts are given.
+struct Shared {
+    queue: Queue,
+    registry: Registry,
+    keys: TokenKeys,
+    instance_id: String,
+    metrics: Metrics,
+    readiness: Readiness,
+    services: Shutdown,
+}
+
+async fn start(config: &Config, data: &DataDir) -> Result<Running> {
+    let (metrics, readiness, admin_end) = (Metrics::new(), Readiness::new(), Shutdown::new());
     readiness.not_ready("start", "the services are starting");
     let admin = admin::serve(config.admin, metrics.clone(), readiness.clone(), admin_end.clone())
         .await
         .with_context(|| {
             format!("the admin port {} can't be opened; choose another with --admin", config.admin)
         })?;
-
-    let queue = open_queue(&config, &data)?;
+    let queue = open_queue(config, data)?;
     queue.register_metrics(&metrics);
-    let keys = open_keys(&data)?;
-    let ids = open_ids(&data)?;
     let instance_id = instance_id()?;
     let registry = Registry::fixed(vec![Instance {
         service: topics::SERVICE_GATEWAY.to_owned(),
@@ -121,130 +151,138 @@ async fn serve(config: Config) -> Result<()> {
         slot: GATEWAY_SLOT,
         address: String::new(),
     }]);
+    let keys = open_keys(data)?;
+    let shared = Shared { queue, registry, keys, instance_id, metrics, readiness, services: Shutdown::new() };
 
-    let repo = open_repo(&config, &data, &metrics).await?;
+    let repo = open_repo(config, data, &shared.metrics).await?;
     let repo_client = Client::local(repo.routes()).with_config(&config.rpc);
-    let services = Shutdown::new(); // logic and task stop after the gateway, not with it
-    let mut logic_config = config.logic.clone();
-    logic_config.auth.refresh_secret_file = data.refresh_secret();
-    let logic = Logic::start(
-        logic_config,
-        LogicDeps {
-            repo: repo_client.clone(),
-            queue: queue.clone(),
-            registry: registry.clone(),
-            keys: keys.clone(),
-            ids,
-            metrics: metrics.clone(),
-            readiness: readiness.clone(),
-            shutdown: services.clone(),
+    let logic = start_logic(config, data, &shared, repo_client.clone()).await?;
+    let task = Task::start(
+        config.task.clone(),
+        TaskDeps {
+            repo: repo_client,
+            queue: shared.queue.clone(),
+            registry: shared.registry.clone(),
+            metrics: shared.metrics.clone(),
+            shutdown: shared.services.clone(),
         },
     )
-    .await
-    .map_err(|error| match error {
+    .await?;
+    let gateway = start_gateway(config, &shared, &logic)?;
+    let commands = Shutdown::new();
+    let orders = orders(config, data, &shared, [logic.routes(), task.routes(), repo.routes()]);
+    let control = Control::listen(data.root(), orders, commands.clone())?;
+    gateway.ready().await;
+    shared.readiness.ready("start");
+    say(&format!("Admin port: http://{}/readyz", admin.addr()));
+    say(&format!("GoChat is ready: http://{}/", gateway.addr()));
+    let Shared { queue, services, .. } = shared;
+    Ok(Running { control, commands, gateway, services, logic, task, repo, queue, admin, admin_end })
+}
+
+async fn start_logic(config: &Config, data: &DataDir, shared: &Shared, repo: Client) -> Result<Logic> {
+    let mut settings = config.logic.clone();
+    settings.auth.refresh_secret_file = data.refresh_secret();
+    let deps = LogicDeps {
+        repo,
+        queue: shared.queue.clone(),
+        registry: shared.registry.clone(),
+        keys: shared.keys.clone(),
+        ids: open_ids(data)?,
+        metrics: shared.metrics.clone(),
+        readiness: shared.readiness.clone(),
+        shutdown: shared.services.clone(),
+    };
+    Logic::start(settings, deps).await.map_err(|error| match error {
         gochat_logic::StartError::RefreshSecret { path, source } => anyhow!(
             "the secret of refresh tokens {} can't be read ({source}); {RESTORE}, or remove the file: a new one is \
              made, and a client whose answer to a refresh was lost must log in again",
             path.display()
         ),
         error => error.into(),
-    })?;
-    let task = Task::start(
-        config.task.clone(),
-        TaskDeps {
-            repo: repo_client,
-            queue: queue.clone(),
-            registry,
-            metrics: metrics.clone(),
-            shutdown: services.clone(),
-        },
-    )
-    .await?;
-    let mut gateway_config = config.gateway.clone();
-    gateway_config.listen = config.listen;
-    if gateway_config.shards == 0 {
+    })
+}
+
+fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gateway> {
+    let mut settings = config.gateway.clone();
+    settings.listen = config.listen;
+    if settings.shards == 0 {
         // The other services need cores as well.
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        gateway_config.shards = (cores / 2).max(1);
+        settings.shards = (cores / 2).max(1);
     }
-    let gateway = Gateway::start(
-        gateway_config,
-        GatewayDeps {
-            logic: Client::local(logic.routes()).with_config(&config.rpc),
-            queue: queue.clone(),
-            keys: keys.clone(),
-            instance_id,
-            slot: GATEWAY_SLOT,
-            metrics,
-            readiness: readiness.clone(),
-            runtime: tokio::runtime::Handle::current(),
-        },
-    )
-    .with_context(|| {
+    let deps = GatewayDeps {
+        logic: Client::local(logic.routes()).with_config(&config.rpc),
+        queue: shared.queue.clone(),
+        keys: shared.keys.clone(),
+        instance_id: shared.instance_id.clone(),
+        slot: GATEWAY_SLOT,
+        metrics: shared.metrics.clone(),
+        readiness: shared.readiness.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    Gateway::start(settings, deps).with_context(|| {
         format!("the gateway can't listen on {}; if it is taken, choose another with --listen", config.listen)
-    })?;
-    let commands = Shutdown::new(); // those under way are finished while everything still runs
+    })
+}
+
+impl Running {
+    async fn stop(self, deadline: Duration) -> Result<()> {
+        let Running { control, commands, gateway, services, logic, task, repo, queue, admin, admin_end } =
+            self;
+        let reports = Sequence::new()
+            .stage("control", deadline, async move {
+                commands.trigger();
+                control.join().await;
+            })
+            .stage("gateway", deadline, async move {
+                let report = gateway.drain().await;
+                tracing::info!(
+                    clean = report.engine.clean,
+                    forced = report.engine.forced,
+                    acks_complete = report.acks_complete,
+                    sessions_reported = report.sessions_reported,
+                    "the gateway has closed its connections"
+                );
+            })
+            .stage("logic", deadline, async move {
+                services.trigger();
+                logic.join().await;
+            })
+            .stage("task", deadline, task.join())
+            .stage("repo", deadline, async move { repo.close().await })
+            .stage("queue", deadline, async move {
+                // Waits for the log's thread.
+                let closed = tokio::task::spawn_blocking(move || queue.close()).await;
+                if let Err(error) = closed {
+                    tracing::error!(%error, "the queue was not closed");
+                }
+            })
+            .stage("admin", deadline, async move {
+                admin_end.trigger();
+                admin.join().await;
+            })
+            .run()
+            .await;
+        anyhow::ensure!(
+            reports.iter().all(|r| r.clean),
+            "not every part stopped within its deadline; see the log"
+        );
+        Ok(())
+    }
+}
+
+/// What the control socket answers: of the services' calls only those that are meant for operators.
+fn orders(config: &Config, data: &DataDir, shared: &Shared, [logic, task, repo]: [Routes; 3]) -> Routes {
     let backups = Backups {
         data: data.clone(),
-        queue: queue.clone(),
-        repo: Client::local(repo.routes()).with_config(&RpcConfig { deadline_ms: config.backup_deadline_ms }),
+        queue: shared.queue.clone(),
+        repo: Client::local(repo).with_config(&RpcConfig { deadline_ms: config.backup_deadline_ms }),
         one_at_a_time: Mutex::default(),
     };
     let token_life_ms =
         u64::from(config.logic.auth.access_token_s) * 1000 + config.gateway.auth.token_grace_ms;
-    let keys = Keys { keys, token_life_ms };
-    let orders = orders(logic.routes(), task.routes(), backups, keys);
-    let control = Control::listen(data.root(), orders, commands.clone())?;
-    gateway.ready().await;
-    readiness.ready("start");
-    say(&format!("Admin port: http://{}/readyz", admin.addr()));
-    say(&format!("GoChat is ready: http://{}/", gateway.addr()));
-
-    shutdown.requested().await;
-    let deadline = Duration::from_millis(config.stop_deadline_ms);
-    let reports = Sequence::new()
-        .stage("control", deadline, async move {
-            commands.trigger();
-            control.join().await;
-        })
-        .stage("gateway", deadline, async move {
-            let report = gateway.drain().await;
-            tracing::info!(
-                clean = report.engine.clean,
-                forced = report.engine.forced,
-                acks_complete = report.acks_complete,
-                sessions_reported = report.sessions_reported,
-                "the gateway has closed its connections"
-            );
-        })
-        .stage("logic", deadline, async move {
-            services.trigger();
-            logic.join().await;
-        })
-        .stage("task", deadline, task.join())
-        .stage("repo", deadline, async move { repo.close().await })
-        .stage("queue", deadline, async move {
-            // Waits for the log's thread.
-            let closed = tokio::task::spawn_blocking(move || queue.close()).await;
-            if let Err(error) = closed {
-                tracing::error!(%error, "the queue was not closed");
-            }
-        })
-        .stage("admin", deadline, async move {
-            admin_end.trigger();
-            admin.join().await;
-        })
-        .run()
-        .await;
-    anyhow::ensure!(
-        reports.iter().all(|r| r.clean),
-        "not every part stopped within its deadline; see the log"
-    );
-    Ok(())
-}
-
-/// What the control socket answers: of the services' calls only those that are meant for operators.
-fn orders(logic: Routes, task: Routes, backups: Backups, keys: Keys) -> Routes {
+    let keys = Keys { keys: shared.keys.clone(), token_life_ms };
     let router = axum::Router::new()
         .route_service("/gochat.logic.v1.AccountService/{call}", logic.prepare())
         .route_service("/gochat.task.v1.DeadLetterService/{call}", task.prepare());
