@@ -62,10 +62,15 @@ impl Default for AuthConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoginsConfig {
-    /// Attempts at one name's password (or at one user's old password when he changes it) that may follow at once.
+    /// Attempts at one name's password from one address (IPv6: one /64), or at one user's old password when he changes
+    /// it, that may follow at once.
     pub name_burst: u32,
-    /// After those, one attempt in this time; also the longest that an attacker keeps the right user waiting.
+    /// After those, one attempt in this time.
     pub name_interval_ms: u64,
+    /// Attempts at one name's password from all addresses together that may follow at once.
+    pub name_total_burst: u32,
+    /// After those, one attempt in this time; who guesses from many addresses makes the name's user wait so long.
+    pub name_total_interval_ms: u64,
     /// Attempts from one address (IPv6: one /64), whatever the names, that may follow at once.
     pub address_burst: u32,
     /// After those, one attempt in this time.
@@ -76,7 +81,7 @@ pub struct LoginsConfig {
     pub register_interval_ms: u64,
     /// Limits 127.0.0.0/8 and ::1 like other addresses. Off, since a proxy on this machine stands for everybody.
     pub limit_loopback: bool,
-    /// Names, and addresses twice, that are remembered; when full those with the fewest attempts are forgotten.
+    /// Names with an address, names, and addresses twice, that are remembered; when full those with the fewest attempts are forgotten.
     pub keys_max: usize,
 }
 
@@ -85,6 +90,8 @@ impl Default for LoginsConfig {
         Self {
             name_burst: 10,
             name_interval_ms: 30_000,
+            name_total_burst: 100,
+            name_total_interval_ms: 3_000,
             address_burst: 100,
             address_interval_ms: 1000,
             register_burst: 20,
@@ -238,11 +245,9 @@ impl LogicConfig {
             return bad("auth.argon2_threads, auth.argon2_queue", "must be at least 1");
         }
         let l = &self.logins;
-        if l.name_burst == 0 || l.address_burst == 0 || l.register_burst == 0 || l.keys_max == 0 {
-            return bad(
-                "logins.name_burst, .address_burst, .register_burst, .keys_max",
-                "must be at least 1",
-            );
+        let bursts = [l.name_burst, l.name_total_burst, l.address_burst, l.register_burst];
+        if bursts.contains(&0) || l.keys_max == 0 {
+            return bad("logins.*_burst, .keys_max", "must be at least 1");
         }
         if p.batch_records == 0 || p.conversations == 0 || p.undistributed_rounds == 0 {
             return bad(

@@ -1,7 +1,8 @@
 //! How often passwords may be tried and accounts made, judged before any hashing. Pure: it is given the time.
 //!
-//! The tables are this process's: with several logics each allows its own share. Nobody can be locked out for long:
-//! who is refused may try again after one interval at most, and the right password makes his name as good as new.
+//! The tables are this process's: with several logics each allows its own share. Whoever guesses at a name is limited
+//! by where he connects from, so that the name's user, who is elsewhere, is not locked out; all places together have a
+//! wider limit, which only somebody with many addresses reaches. The right password makes a place as good as new.
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,8 +16,10 @@ use crate::config::LoginsConfig;
 
 /// The limits of log-ins, registrations and password changes.
 pub(crate) struct Limits {
-    /// By name, whether anybody has it or not; and by user for changes of a password.
+    /// By name, whether anybody has it or not, and where it is tried from; and by user for changes of a password.
     passwords: Buckets,
+    /// By name, from wherever it is tried.
+    names: Buckets,
     logins: Buckets,
     registrations: Buckets,
     limit_loopback: bool,
@@ -27,6 +30,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     key: u64,
+    name: Option<u64>,
 }
 
 impl Limits {
@@ -34,6 +38,7 @@ impl Limits {
         let buckets = |burst, interval_ms| Buckets::new(burst, interval_ms, config.keys_max);
         Self {
             passwords: buckets(config.name_burst, config.name_interval_ms),
+            names: buckets(config.name_total_burst, config.name_total_interval_ms),
             logins: buckets(config.address_burst, config.address_interval_ms),
             registrations: buckets(config.register_burst, config.register_interval_ms),
             limit_loopback: config.limit_loopback,
@@ -45,7 +50,13 @@ impl Limits {
     pub(crate) fn login(&self, username: &str, peer_ip: &str, now: Instant) -> Result<Attempt, Error> {
         self.address(&self.logins, peer_ip, "login-address", now)?;
         // Names are the same in capitals and small letters.
-        self.password(&username.to_ascii_lowercase(), "login-name", now)
+        let name = username.to_ascii_lowercase();
+        let from = peer_ip.parse().ok().map(network);
+        let attempt = self.password(&(&name, from), "login-name", now)?;
+        let name = self.names.key(&name);
+        let taken = self.judge(self.names.take(name, now), "login-name-total");
+        taken.inspect_err(|_| self.untried(&attempt))?;
+        Ok(Attempt { name: Some(name), ..attempt })
     }
 
     /// Counts an attempt to change a password. 1012 with a time to retry when it is one too many.
@@ -58,14 +69,22 @@ impl Limits {
         self.address(&self.registrations, peer_ip, "register-address", now)
     }
 
-    /// It was the right password: what was tried before is forgotten.
+    /// It was the right password: what was tried before from there is forgotten.
     pub(crate) fn right(&self, attempt: &Attempt) {
         self.passwords.forget(attempt.key);
+        self.give_back_name(attempt);
     }
 
     /// The password was not looked at, so it does not count.
     pub(crate) fn untried(&self, attempt: &Attempt) {
         self.passwords.give_back(attempt.key);
+        self.give_back_name(attempt);
+    }
+
+    fn give_back_name(&self, attempt: &Attempt) {
+        if let Some(name) = attempt.name {
+            self.names.give_back(name);
+        }
     }
 
     fn password<K: Hash + ?Sized>(
@@ -76,7 +95,7 @@ impl Limits {
     ) -> Result<Attempt, Error> {
         let key = self.passwords.key(whose);
         self.judge(self.passwords.take(key, now), reason)?;
-        Ok(Attempt { key })
+        Ok(Attempt { key, name: None })
     }
 
     /// Who connects from this machine is most likely a proxy that stands for everybody.
