@@ -74,11 +74,20 @@ impl Shard {
         self.close(cx, conn, &SESSION_REFUSED);
     }
 
-    pub(crate) fn closed(&mut self, conn: ConnId, session: Session) {
+    /// Forgets a connection and reports its end. A device has one session, whoever connected last, but may have several
+    /// connections (a duplicated tab): as long as one is left, the session becomes its.
+    pub(crate) fn closed(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, session: &Session) {
         self.counters.closed += 1;
         self.agenda.remove(conn, session.due_ms);
         self.rechecks.forget(session.user_id, conn);
-        if self.shared.presence.report(report(Kind::Delete, &session, conn)).is_err() {
+        let device_id = &session.device_id;
+        let mut others = cx.conns_of(session.user_id).into_iter();
+        let left = others.find(|other| cx.session(*other).is_some_and(|one| one.device_id == *device_id));
+        let report = match left {
+            Some(left) => report(Kind::Set, session, left),
+            None => report(Kind::Delete, session, conn),
+        };
+        if self.shared.presence.report(report).is_err() {
             self.counters.presence_dropped += 1;
         }
     }

@@ -214,8 +214,8 @@ impl App for Shard {
         self.frame(cx, conn, text);
     }
 
-    fn on_close(&mut self, _: &mut Cx<'_, Self>, conn: ConnId, _: u64, session: Session, _: CloseReason) {
-        self.closed(conn, session);
+    fn on_close(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, _: u64, session: Session, _: CloseReason) {
+        self.closed(cx, conn, &session);
     }
 
     fn on_room(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId) {

@@ -2,7 +2,7 @@
 //! Method: one real process on an empty data folder, REST and WebSocket clients that share no code with it.
 mod harness;
 
-use harness::{Server, single};
+use harness::{Server, single, until};
 use serde_json::json;
 
 #[test]
@@ -34,4 +34,27 @@ fn two_people_chat() {
         page["messages"].as_array().unwrap().iter().map(|m| m["content"].as_str().unwrap()).collect();
     assert_eq!(contents, ["Hello, Bob", "Hello, Ann"]);
     assert_eq!(page["messages"][0], seen, "a message reads the same live and over REST");
+}
+
+#[test]
+fn a_duplicated_tab_that_closes_leaves_the_first_one_its_messages() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let (ann, bob, cid) = (server.user("ann"), server.user("bob"), server.user("cid"));
+    let conversation = single(&ann, &bob);
+    let (mut a, mut first, mut tab) = (server.connect(&ann), server.connect(&bob), server.connect(&bob));
+    a.say(&conversation, "both see it", "t-1");
+    first.wait_for("new-message", |d| d["content"] == "both see it");
+    tab.wait_for("new-message", |d| d["content"] == "both see it");
+
+    drop(tab);
+    until("the server knows that the tab is gone", || {
+        server.metric("gateway_connections_closed_total") > 0.0
+    });
+    // Reports keep their order, and heads are answered once the asker's is written: so the tab's end is, too.
+    let mut c = server.connect(&cid);
+    c.send("heads", json!({}));
+    c.wait_for("heads", |_| true);
+    a.say(&conversation, "still there?", "t-2");
+    first.wait_for("new-message", |d| d["content"] == "still there?");
 }

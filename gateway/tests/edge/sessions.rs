@@ -3,7 +3,7 @@
 use gochat_infra::errors::{Code, Error};
 use gochat_proto::repo::v1::session_change::Kind;
 
-use crate::harness::{Gate, INSTANCE, SLOT, now_s};
+use crate::harness::{Gate, INSTANCE, SLOT, now_s, until};
 
 #[test]
 fn connects_and_ends_are_reported() {
@@ -20,6 +20,26 @@ fn connects_and_ends_are_reported() {
     let delete = gate.fake.wait_for_session(Kind::Delete, 1).session.expect("a session");
     assert_eq!(delete.connection_id, set.connection_id);
     assert_eq!(gate.fake.sessions_of(1), [Kind::Set, Kind::Delete]);
+}
+
+#[test]
+fn a_device_keeps_its_session_as_long_as_one_of_its_connections_is_left() {
+    let gate = Gate::start();
+    for close_the_newer in [true, false] {
+        let user = if close_the_newer { 1 } else { 2 };
+        let (older, newer) = (gate.connect_bound(user, "d"), gate.connect_bound(user, "d"));
+        let _elsewhere = gate.connect_bound(user, "another");
+        let ids = gate.fake.session_changes_of(user);
+        let connection = |of: usize| (Kind::Set, ids[of].1);
+        let (closes, stays, left) =
+            if close_the_newer { (newer, older, connection(0)) } else { (older, newer, connection(1)) };
+        closes.close();
+        until("the end is reported", || gate.fake.session_changes_of(user).len() == 4);
+        assert_eq!(gate.fake.session_changes_of(user)[3], left);
+        stays.close();
+        until("the last end is reported", || gate.fake.session_changes_of(user).len() == 5);
+        assert_eq!(gate.fake.session_changes_of(user)[4], (Kind::Delete, left.1));
+    }
 }
 
 #[test]

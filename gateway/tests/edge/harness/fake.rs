@@ -130,9 +130,16 @@ impl Fake {
 
     /// What was reported of a user, in order.
     pub fn sessions_of(&self, user: u64) -> Vec<Kind> {
-        let state = self.state();
-        let of_user = |change: &&SessionChange| change.session.as_ref().is_some_and(|s| s.user_id == user);
-        state.sessions.iter().filter(of_user).map(SessionChange::kind).collect()
+        self.session_changes_of(user).into_iter().map(|(kind, _)| kind).collect()
+    }
+
+    /// The same with the connection that each report names.
+    pub fn session_changes_of(&self, user: u64) -> Vec<(Kind, u64)> {
+        let told = |change: &SessionChange| {
+            let session = change.session.as_ref().filter(|session| session.user_id == user)?;
+            Some((change.kind(), session.connection_id))
+        };
+        self.state().sessions.iter().filter_map(told).collect()
     }
 
     async fn pass(&self) {
