@@ -135,7 +135,7 @@ impl Default for LimitsConfig {
         Self {
             content_max_bytes: 8192,
             page_default: 50,
-            page_max: 100,
+            page_max: 200,
             group_members_default: 500,
             group_members_max: 200_000,
             users_per_request: 1000,

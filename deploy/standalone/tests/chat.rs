@@ -58,3 +58,26 @@ fn a_duplicated_tab_that_closes_leaves_the_first_one_its_messages() {
     a.say(&conversation, "still there?", "t-2");
     first.wait_for("new-message", |d| d["content"] == "still there?");
 }
+
+#[test]
+fn a_rest_page_is_as_long_as_documented() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let (ann, bob) = (server.user("ann"), server.user("bob"));
+    let conversation = single(&ann, &bob);
+    let mut a = server.connect(&ann);
+    // The last one is stored: so are those before it. Fewer at once than a connection may have in flight.
+    let keys: Vec<String> = (1..=210).map(|i| format!("p-{i}")).collect();
+    for some in keys.chunks(30) {
+        a.say_all(&conversation, some.iter().map(String::as_str));
+        let last = some.last().unwrap();
+        a.wait_for("message-ack", |d| d["tempMessageId"] == last.as_str() && d["status"] == "stored");
+    }
+    for (limit, length) in [(150, 150), (200, 200), (201, 200)] {
+        let path = format!("/api/conversations/{conversation}/messages?after_seq=0&limit={limit}");
+        let (status, page) = server.call("GET", &path, Some(&bob.token), None);
+        assert_eq!(status, 200, "{page}");
+        assert_eq!(page["messages"].as_array().unwrap().len(), length, "limit {limit}");
+        assert_eq!(page["hasMore"], true);
+    }
+}
