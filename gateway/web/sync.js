@@ -3,6 +3,8 @@
 import { jittered } from './time.js';
 
 const HOLE_WAIT_MS = 300;
+// At random, so that all who miss the same message of a group don't ask for it at once.
+const HOLE_SPREAD_MS = 300;
 const PAGE_LIMIT = 50;
 const SYNC_DEADLINE_MS = 10_000;
 /** Further behind than this, the newest page replaces what is here, and older messages come when the person scrolls up. */
@@ -213,7 +215,7 @@ export class Sync extends EventTarget {
       this.#holeTimers.delete(conversationId);
       const conversation = this.#store.get(conversationId);
       if (conversation && conversation.head > conversation.last) this.#ask(conversation);
-    }, HOLE_WAIT_MS + Math.random() * 200));
+    }, HOLE_WAIT_MS + Math.random() * HOLE_SPREAD_MS));
   }
 
   #ask(conversation) {
