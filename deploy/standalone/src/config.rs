@@ -39,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) repo: RepoConfig,
     /// How long the copy of the database for a backup may take, in milliseconds; then the backup is given up.
     pub(crate) backup_deadline_ms: u64,
+    /// How long a stop waits for commands under way on the control socket, in milliseconds; then they are cut off.
+    pub(crate) control_deadline_ms: u64,
     /// How long each stage of a stop may take, in milliseconds.
     pub(crate) stop_deadline_ms: u64,
 }
@@ -59,6 +61,7 @@ impl Default for Config {
             task: TaskConfig::default(),
             repo: RepoConfig::default(),
             backup_deadline_ms: 600_000,
+            control_deadline_ms: 5_000,
             stop_deadline_ms: 30_000,
         }
     }

@@ -7,14 +7,20 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use gochat_infra::errors::Error;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use gochat_infra::errors::{Code, Error};
 use gochat_infra::shutdown::Shutdown;
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
+use tonic::Status;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint, Server};
 
@@ -41,35 +47,98 @@ fn way_to(root: &Path) -> io::Result<Way> {
     Ok(Way { path, _folder: Some(folder) })
 }
 
+/// The commands under way; clones share them. A connection that asks for nothing is none of them.
+#[derive(Clone)]
+struct Commands {
+    under_way: watch::Sender<usize>,
+    /// No further ones are taken.
+    end: Shutdown,
+    /// Those under way are given up.
+    cut: Shutdown,
+}
+
+impl Commands {
+    fn new() -> Commands {
+        Commands { under_way: watch::Sender::new(0), end: Shutdown::new(), cut: Shutdown::new() }
+    }
+
+    async fn none_under_way(&self) {
+        // The sender lives in self, so the wait can't fail.
+        let _ = self.under_way.subscribe().wait_for(|count| *count == 0).await;
+    }
+}
+
+/// One command, counted until it is dropped.
+struct UnderWay(watch::Sender<usize>);
+
+impl UnderWay {
+    fn begin(commands: &Commands) -> UnderWay {
+        commands.under_way.send_modify(|count| *count += 1);
+        UnderWay(commands.under_way.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+async fn run(State(commands): State<Commands>, request: Request, next: Next) -> Response {
+    let _under_way = UnderWay::begin(&commands);
+    let refused = |sentence| Status::from(Error::new(Code::Unavailable, sentence)).into_http();
+    // After it was counted: the stop sees it, or it sees the stop.
+    if commands.end.is_requested() {
+        return refused("the server stops; nothing was done");
+    }
+    tokio::select! {
+        answer = next.run(request) => answer,
+        () = commands.cut.requested() => refused("the server stopped before this was done"),
+    }
+}
+
 /// The listening socket.
 pub(crate) struct Control {
     task: JoinHandle<()>,
     file: PathBuf,
+    commands: Commands,
 }
 
 impl Control {
-    /// Listens in a data folder until the shutdown is requested. The caller holds the folder's lock, so a socket
-    /// that is there belongs to nobody any more.
-    pub(crate) fn listen(root: &Path, routes: Routes, shutdown: Shutdown) -> Result<Control> {
+    /// Listens in a data folder until [`Control::end`]. The caller holds the folder's lock, so a socket that is
+    /// there belongs to nobody any more.
+    pub(crate) fn listen(root: &Path, routes: Routes) -> Result<Control> {
         let listener = bind(root)
             .with_context(|| format!("the control socket {} can't be made", root.join(NAME).display()))?;
-        let serving = Server::builder()
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
-                shutdown.requested().await
-            });
+        let commands = Commands::new();
+        let end = commands.end.clone();
+        let counted = routes.into_axum_router().layer(from_fn_with_state(commands.clone(), run));
+        let serving =
+            Server::builder()
+                .add_routes(Routes::from(counted))
+                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), async move {
+                    end.requested().await
+                });
         let task = tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the control socket ended");
             }
         });
-        Ok(Control { task, file: root.join(NAME) })
+        Ok(Control { task, file: root.join(NAME), commands })
     }
 
-    /// Waits until the commands under way are answered, and removes the socket.
-    pub(crate) async fn join(self) {
-        let _ = self.task.await;
+    /// Takes no further command, waits this long for those under way and cuts off what is left. A connection
+    /// without a command is not waited for.
+    pub(crate) async fn end(self, deadline: Duration) {
+        self.commands.end.trigger();
         let _ = fs::remove_file(&self.file);
+        if tokio::time::timeout(deadline, self.commands.none_under_way()).await.is_err() {
+            let (commands, deadline_ms) = (*self.commands.under_way.borrow(), deadline.as_millis() as u64);
+            tracing::warn!(commands, deadline_ms, "commands on the control socket are cut off");
+            self.commands.cut.trigger();
+            self.commands.none_under_way().await;
+        }
+        self.task.abort();
     }
 }
 

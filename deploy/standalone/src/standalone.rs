@@ -103,14 +103,13 @@ async fn serve(config: Config) -> Result<()> {
     shutdown.on_signals()?;
     let running = start(&config, &data).await?;
     shutdown.requested().await;
-    running.stop(Duration::from_millis(config.stop_deadline_ms)).await
+    running.stop(&config).await
 }
 
 /// Everything that has to stop, in the order in which it does.
 struct Running {
+    /// Its commands under way need all below but the gateway: both end together.
     control: Control,
-    /// Ends the control socket: commands under way are finished while everything still runs.
-    commands: Shutdown,
     gateway: Gateway,
     /// Ends logic and task, which stop after the gateway and not with it.
     services: Shutdown,
@@ -169,15 +168,14 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
     )
     .await?;
     let gateway = start_gateway(config, &shared, &logic)?;
-    let commands = Shutdown::new();
     let orders = orders(config, data, &shared, [logic.routes(), task.routes(), repo.routes()]);
-    let control = Control::listen(data.root(), orders, commands.clone())?;
+    let control = Control::listen(data.root(), orders)?;
     gateway.ready().await;
     shared.readiness.ready("start");
     say(&format!("Admin port: http://{}/readyz", admin.addr()));
     say(&format!("GoChat is ready: http://{}/", gateway.addr()));
     let Shared { queue, services, .. } = shared;
-    Ok(Running { control, commands, gateway, services, logic, task, repo, queue, admin, admin_end })
+    Ok(Running { control, gateway, services, logic, task, repo, queue, admin, admin_end })
 }
 
 async fn start_logic(config: &Config, data: &DataDir, shared: &Shared, repo: Client) -> Result<Logic> {
@@ -227,16 +225,13 @@ fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gate
 }
 
 impl Running {
-    async fn stop(self, deadline: Duration) -> Result<()> {
-        let Running { control, commands, gateway, services, logic, task, repo, queue, admin, admin_end } =
-            self;
+    async fn stop(self, config: &Config) -> Result<()> {
+        let deadline = Duration::from_millis(config.stop_deadline_ms);
+        let control_deadline = Duration::from_millis(config.control_deadline_ms);
+        let Running { control, gateway, services, logic, task, repo, queue, admin, admin_end } = self;
         let reports = Sequence::new()
-            .stage("control", deadline, async move {
-                commands.trigger();
-                control.join().await;
-            })
             .stage("gateway", deadline, async move {
-                let report = gateway.drain().await;
+                let (report, ()) = tokio::join!(gateway.drain(), control.end(control_deadline));
                 tracing::info!(
                     clean = report.engine.clean,
                     forced = report.engine.forced,

@@ -2,6 +2,7 @@
 mod harness;
 
 use std::io::{PipeReader, PipeWriter, Write};
+use std::os::unix::net::UnixStream;
 
 use harness::{Server, single};
 
@@ -62,4 +63,18 @@ fn a_stop_needs_no_room_for_the_log() {
         rustix::io::ioctl_fionbio(&writer, false).unwrap();
         Some(reader)
     });
+}
+
+#[test]
+fn a_stop_waits_for_no_idle_operator() {
+    let data = tempfile::tempdir().unwrap();
+    // A stage that exceeds its deadline makes the status 1, whatever the time it had.
+    let mut server = Server::start(data.path());
+    let ann = server.user("ann");
+    let mut a = server.connect(&ann);
+    let idle = UnixStream::connect(data.path().join("control.sock")).unwrap();
+    let status = server.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert_eq!(a.wait_for_close(), Some(1001));
+    drop(idle);
 }
