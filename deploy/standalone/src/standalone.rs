@@ -102,6 +102,11 @@ async fn serve(config: Config) -> Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
     let running = start(&config, &data).await?;
+    // What the gateway waits for may never come; a stop does not wait with it.
+    tokio::select! {
+        () = running.gateway.ready() => running.announce(),
+        () = shutdown.requested() => {}
+    }
     shutdown.requested().await;
     running.stop(&config).await
 }
@@ -120,6 +125,7 @@ struct Running {
     admin: AdminServer,
     /// Ends the admin port, which answers while the rest starts and while it stops.
     admin_end: Shutdown,
+    readiness: Readiness,
 }
 
 /// What most parts are given.
@@ -170,12 +176,8 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
     let gateway = start_gateway(config, &shared, &logic)?;
     let orders = orders(config, data, &shared, [logic.routes(), task.routes(), repo.routes()]);
     let control = Control::listen(data.root(), orders)?;
-    gateway.ready().await;
-    shared.readiness.ready("start");
-    say(&format!("Admin port: http://{}/readyz", admin.addr()));
-    say(&format!("GoChat is ready: http://{}/", gateway.addr()));
-    let Shared { queue, services, .. } = shared;
-    Ok(Running { control, gateway, services, logic, task, repo, queue, admin, admin_end })
+    let Shared { queue, readiness, services, .. } = shared;
+    Ok(Running { control, gateway, services, logic, task, repo, queue, admin, admin_end, readiness })
 }
 
 async fn start_logic(config: &Config, data: &DataDir, shared: &Shared, repo: Client) -> Result<Logic> {
@@ -225,10 +227,16 @@ fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gate
 }
 
 impl Running {
+    fn announce(&self) {
+        self.readiness.ready("start");
+        say(&format!("Admin port: http://{}/readyz", self.admin.addr()));
+        say(&format!("GoChat is ready: http://{}/", self.gateway.addr()));
+    }
+
     async fn stop(self, config: &Config) -> Result<()> {
         let deadline = Duration::from_millis(config.stop_deadline_ms);
         let control_deadline = Duration::from_millis(config.control_deadline_ms);
-        let Running { control, gateway, services, logic, task, repo, queue, admin, admin_end } = self;
+        let Running { control, gateway, services, logic, task, repo, queue, admin, admin_end, .. } = self;
         let reports = Sequence::new()
             .stage("gateway", deadline, async move {
                 let (report, ()) = tokio::join!(gateway.drain(), control.end(control_deadline));
