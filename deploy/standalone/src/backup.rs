@@ -102,8 +102,10 @@ impl Backups {
         let path = dir.join("gochat.db").to_str().context("the name of the folder must be UTF-8")?.to_owned();
         let copied = StoreRepoClient::new(self.repo.clone()).copy_store(CopyStoreRequest { path }).await;
         copied.map_err(|status| anyhow!("the store: {}", Error::from(status).message))?;
-        // Last of all: it is above every id in the copies.
-        copy(&self.data.ids(), &dir.join("ids"))?;
+        // Last of all: it is above every id in the copies. Until the first one was drawn there is none.
+        if self.data.ids().exists() {
+            copy(&self.data.ids(), &dir.join("ids"))?;
+        }
         let dir = dir.to_owned();
         tokio::task::spawn_blocking(move || finish(&dir)).await?
     }

@@ -149,3 +149,15 @@ fn what_is_no_whole_backup_or_no_empty_place_is_refused() {
     done(&["restore"], &dir, &other);
     Server::start(&other).login("ann");
 }
+
+#[test]
+fn a_server_that_nobody_has_used_is_backed_up() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, dir, other) =
+        (temp.path().join("data"), temp.path().join("backup"), temp.path().join("other"));
+    let server = Server::start(&data);
+    done(&["backup"], &dir, &data);
+    drop(server);
+    done(&["restore"], &dir, &other);
+    Server::start(&other).user("ann");
+}
