@@ -60,7 +60,7 @@ impl BackupService for Backups {
         let Ok(_alone) = self.one_at_a_time.try_lock() else {
             return Err(Error::new(Code::Overloaded, "a backup is being made already").into());
         };
-        self.check(&dir).map_err(|error| Error::invalid(format!("{error:#}")))?;
+        let dir = self.check(&dir).map_err(|error| Error::invalid(format!("{error:#}")))?;
         match self.write(&dir).await {
             Ok(done) => {
                 tracing::info!(dir = %dir.display(), files = done.files, bytes = done.bytes, "backup made");
@@ -77,19 +77,19 @@ impl BackupService for Backups {
 }
 
 impl Backups {
-    /// Nothing may be overwritten, and the data folder is no place for its own backup.
-    fn check(&self, dir: &Path) -> Result<()> {
+    /// Nothing may be overwritten, and the data folder is no place for its own backup. Answers the folder's place
+    /// without links.
+    fn check(&self, dir: &Path) -> Result<PathBuf> {
         ensure!(dir.is_absolute(), "{} is not an absolute path", dir.display());
         let data = fs::canonicalize(self.data.root())?;
-        let parent = dir.parent().and_then(|parent| fs::canonicalize(parent).ok());
-        let inside = parent.is_some_and(|parent| parent.starts_with(&data)) || dir.starts_with(&data);
-        ensure!(!inside, "{} is in the data folder; name another place", dir.display());
+        let place = resolve(dir)?;
+        ensure!(!place.starts_with(&data), "{} is in the data folder; name another place", dir.display());
         ensure!(
-            is_free(dir)?,
+            is_free(&place)?,
             "{} is not empty; a backup is written to an empty or new folder",
             dir.display()
         );
-        Ok(())
+        Ok(place)
     }
 
     async fn write(&self, dir: &Path) -> Result<BackupResponse> {
@@ -207,6 +207,24 @@ fn read_manifest(dir: &Path) -> Result<Manifest> {
     let plain = |name: &str| Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     ensure!(manifest.files.keys().all(|name| plain(name)), "{}: a file lies outside", damaged());
     Ok(manifest)
+}
+
+/// Where a folder is or would be made: what exists of its path is taken without links, the rest as it stands.
+fn resolve(dir: &Path) -> Result<PathBuf> {
+    for existing in dir.ancestors() {
+        let mut place = match fs::canonicalize(existing) {
+            Ok(place) => place,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("{} can't be used", dir.display())),
+        };
+        let rest = dir.strip_prefix(existing)?;
+        let plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        ensure!(plain, "{} goes through a folder that does not exist; name it without ..", dir.display());
+        // Joined to nothing, a path would get a slash at its end.
+        place.extend(rest);
+        return Ok(place);
+    }
+    bail!("{} is not an absolute path", dir.display())
 }
 
 /// Whether nothing is there, or an empty folder.

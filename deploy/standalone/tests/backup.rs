@@ -161,3 +161,18 @@ fn a_server_that_nobody_has_used_is_backed_up() {
     done(&["restore"], &dir, &other);
     Server::start(&other).user("ann");
 }
+
+#[test]
+fn no_way_round_leads_into_the_data_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, link) = (temp.path().join("data"), temp.path().join("link"));
+    let _server = Server::start(&data);
+    std::os::unix::fs::symlink(&data, &link).unwrap();
+    refused(&["backup"], &link.join("new/copy"), &data, &["in the data folder"]);
+    refused(&["backup"], &temp.path().join("new/../data/copy"), &data, &["without .."]);
+    refused(&["backup"], &data.join("../data/copy"), &data, &["in the data folder"]);
+    assert!(!data.join("new").exists() && !data.join("copy").exists());
+    // One that stays outside is taken.
+    done(&["backup"], &data.join("../copy"), &data);
+    assert!(temp.path().join("copy/manifest.json").exists());
+}
