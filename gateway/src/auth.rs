@@ -40,12 +40,14 @@ pub(crate) fn upgrade(
     keys: &TokenKeys,
     now_unix_s: u64,
 ) -> Result<Upgrading, Error> {
-    if let Some(origin) = request.header("origin")
-        && !origin_allowed(origin, request.header("host"), &rules.allowed_origins)
+    let mut origins = request.headers("origin");
+    if let Some(origin) = origins.next()
+        && (origins.next().is_some()
+            || !origin_allowed(origin, request.header("host"), &rules.allowed_origins))
     {
         return Err(Error::new(Code::PermissionDenied, "this origin may not open a connection here"));
     }
-    let offered = Offered::read(request.header("sec-websocket-protocol"))?;
+    let offered = Offered::read(request.headers("sec-websocket-protocol"))?;
     let token = bearer_token(request.header("authorization"))
         .or(offered.token)
         .or_else(|| query_token(request.query, rules.allow_query_token))
@@ -81,7 +83,7 @@ fn query_token(query: Option<&str>, allowed: bool) -> Option<&str> {
     query?.split('&').find_map(|pair| pair.strip_prefix("token="))
 }
 
-/// The header Sec-WebSocket-Protocol: `gochat.v1, bearer.<jwt>`.
+/// The header Sec-WebSocket-Protocol: `gochat.v1, bearer.<jwt>`; it may be split into several (RFC 6455, 11.3.4).
 #[derive(Debug, Default)]
 struct Offered<'a> {
     version_named: bool,
@@ -89,10 +91,10 @@ struct Offered<'a> {
 }
 
 impl<'a> Offered<'a> {
-    fn read(header: Option<&'a str>) -> Result<Self, Error> {
+    fn read(headers: impl Iterator<Item = &'a str>) -> Result<Self, Error> {
         let mut offered = Offered::default();
         let mut unknown = false;
-        for name in header.unwrap_or_default().split(',').map(str::trim) {
+        for name in headers.flat_map(|header| header.split(',')).map(str::trim) {
             if let Some(token) = name.strip_prefix("bearer.") {
                 offered.token = Some(token);
             } else if name == SUBPROTOCOL {
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn offered_protocols() {
         let check = |header: &str, version_named, token| {
-            let offered = Offered::read(Some(header)).expect(header);
+            let offered = Offered::read([header].into_iter()).expect(header);
             assert_eq!((offered.version_named, offered.token), (version_named, token), "{header:?}");
         };
         check("", false, None);
@@ -143,7 +145,7 @@ mod tests {
         check("gochat.v1, bearer.a.b.c", true, Some("a.b.c"));
         check("bearer.a.b.c,gochat.v2,gochat.v1", true, Some("a.b.c"));
         check("chat", false, None);
-        let error = Offered::read(Some("gochat.v2, bearer.x")).expect_err("an unknown version");
+        let error = Offered::read(["gochat.v2, bearer.x"].into_iter()).expect_err("an unknown version");
         assert_eq!(error.code, Code::InvalidInput);
         assert_eq!(error.details, Some(serde_json::json!({ "versions": ["gochat.v1"] })));
     }

@@ -49,6 +49,29 @@ fn tokens_come_in_a_header_or_a_subprotocol() {
 }
 
 #[test]
+fn subprotocols_may_come_in_several_headers() {
+    let gate = Gate::start();
+    let name = "Sec-WebSocket-Protocol";
+    let bearer = format!("bearer.{}", gate.token(7, "d"));
+    let mut ws = gate.upgrade(&[(name, "gochat.v1"), (name, &bearer)], &[]).expect("an upgrade");
+    assert_eq!(ws.response.headers().get("sec-websocket-protocol").expect("a subprotocol"), "gochat.v1");
+    assert_eq!(ws.expect("hello")["userId"], "7");
+}
+
+#[test]
+fn a_second_origin_is_refused() {
+    let gate = Gate::start();
+    let (own, bearer) = (format!("http://{}", gate.addr), format!("Bearer {}", gate.token(7, "d")));
+    let with = |origins: [&str; 2]| {
+        let [one, two] = origins;
+        refused(gate.upgrade(&[("Authorization", &bearer), ("Origin", one), ("Origin", two)], &[]))
+    };
+    assert_eq!(with([&own, "http://evil.example"]), (403, 1002));
+    assert_eq!(with(["http://evil.example", &own]), (403, 1002));
+    assert_eq!(with([&own, &own]), (403, 1002));
+}
+
+#[test]
 fn bad_tokens_are_refused() {
     let gate = Gate::start();
     let with = |token: &str| refused(gate.upgrade(&[("Authorization", &format!("Bearer {token}"))], &[]));
