@@ -75,8 +75,9 @@ forward! {
     expire(key: &str, ttl: Duration) -> bool;
     /// Sets a field of a hash.
     hset(key: &str, field: &str, value: Bytes, ttl: Duration) -> ();
-    /// Sets a field of a hash if it is there with a value that begins with `prefix`; says whether it did.
-    hset_if(key: &str, field: &str, prefix: &[u8], value: Bytes, ttl: Duration) -> bool;
+    /// Sets a field of a hash unless it is there with a value that does not begin with `prefix`: a missing field or
+    /// key is made. Says whether it did.
+    hset_unless_other(key: &str, field: &str, prefix: &[u8], value: Bytes, ttl: Duration) -> bool;
     /// Every field of a hash, in no order; empty when there is no such key.
     hget_all(key: &str) -> Vec<(String, Bytes)>;
     /// Removes fields of a hash; says how many were there.

@@ -43,7 +43,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..Default::default()
     };
     let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
-    let repo = Repo::open(config, RepoDeps { cache, metrics: Metrics::new() }).await?;
+    let repo =
+        Repo::open(config, RepoDeps { sessions: cache.clone(), cache, metrics: Metrics::new() }).await?;
     let client = Client::local(repo.routes());
     make_users(&client).await?;
 

@@ -143,7 +143,7 @@ pub struct CacheConfig {
     pub hot_messages_max: usize,
     /// Conversations that have a `conv_seq:{conversation_id}`, which does not expire; for one more the oldest goes.
     /// A key takes about 300 bytes, so that these take a tenth of the keys and a twentieth of the bytes of a
-    /// memory cache of the default size, where sessions live too.
+    /// memory cache of the default size.
     pub conv_seq_max: usize,
     /// Life of `group_members:{group_id}`.
     pub group_members_ttl_s: u64,

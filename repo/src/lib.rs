@@ -4,7 +4,7 @@
 //! encodings, `store` knows SQL.
 //!
 //! *Invariants:* the database is the truth and the cache a copy that may be gone at any time (but sessions
-//! live in the cache alone); messages are inserted by one transaction at a time; an answer to a write is
+//! live in a cache of their own alone); messages are inserted by one transaction at a time; an answer to a write is
 //! given after its commit reached the disk.
 #![forbid(unsafe_code)]
 
@@ -36,8 +36,10 @@ use store::message_key::{KeyHash, key_hash};
 
 /// What the repository is given.
 pub struct RepoDeps {
-    /// Where copies and sessions are kept.
+    /// Where copies are kept. It is full most of the time, and lets copies go for others.
     pub cache: Cache,
+    /// Where sessions are kept, which have no other home: apart, so that no flood of copies drives them out.
+    pub sessions: Cache,
     /// Where its counters are registered.
     pub metrics: Metrics,
 }
@@ -59,7 +61,7 @@ impl Repo {
     async fn open_with(config: RepoConfig, deps: RepoDeps, key_hash: KeyHash) -> Result<Repo, Error> {
         let metrics = RepoMetrics::register(&deps.metrics);
         let store = Store::open(&config.sqlite, key_hash, &metrics).await?;
-        let caches = Caches::new(deps.cache, config.cache, metrics.clone());
+        let caches = Caches::new(deps.cache, deps.sessions, config.cache, metrics.clone());
         Ok(Repo { service: Arc::new(Service { store, caches, limits: config.limits, metrics }) })
     }
 

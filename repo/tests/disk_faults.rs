@@ -38,10 +38,8 @@ impl Store {
     async fn open(folder: &Path, fault_fsync_at: u64) -> Store {
         let file = folder.join("gochat.db");
         let sqlite = SqliteConfig { file: file.clone(), fault_fsync_at, ..Default::default() };
-        let deps = RepoDeps {
-            cache: Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default())),
-            metrics: Metrics::new(),
-        };
+        let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
+        let deps = RepoDeps { sessions: cache.clone(), cache, metrics: Metrics::new() };
         let repo = Repo::open(RepoConfig { sqlite, ..Default::default() }, deps).await.unwrap();
         let client = Client::local(repo.routes());
         Store { repo, messages: MessageRepoClient::new(client), acknowledged: 0, file }

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     pub(crate) queue: EmbeddedConfig,
     pub(crate) topics: TopicsConfig,
     pub(crate) cache: MemoryCacheConfig,
+    pub(crate) sessions: SessionsConfig,
     pub(crate) rpc: RpcConfig,
     pub(crate) gateway: GatewayConfig,
     pub(crate) logic: LogicConfig,
@@ -55,6 +56,7 @@ impl Default for Config {
             queue: EmbeddedConfig::default(),
             topics: TopicsConfig::default(),
             cache: MemoryCacheConfig::default(),
+            sessions: SessionsConfig::default(),
             rpc: RpcConfig::default(),
             gateway: GatewayConfig::default(),
             logic: LogicConfig::default(),
@@ -64,6 +66,30 @@ impl Default for Config {
             control_deadline_ms: 5_000,
             stop_deadline_ms: 30_000,
         }
+    }
+}
+
+/// The bounds of the cache of sessions: who is connected where. They have no other home, so they share it with nothing.
+/// When one is reached, the users whose sessions were read least lately get no live deliveries until their next refresh.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SessionsConfig {
+    /// Users, at least 16; more than the connections that the gateway takes.
+    pub(crate) max_entries: usize,
+    /// Their sessions with overhead, about 500 bytes for a user of one device.
+    pub(crate) max_bytes: usize,
+}
+
+impl Default for SessionsConfig {
+    /// 1,000,000 users, 1 GiB: a bound, taken only as users connect.
+    fn default() -> Self {
+        SessionsConfig { max_entries: 1_000_000, max_bytes: 1 << 30 }
+    }
+}
+
+impl SessionsConfig {
+    pub(crate) fn bounds(&self) -> MemoryCacheConfig {
+        MemoryCacheConfig { max_entries: self.max_entries, max_bytes: self.max_bytes }
     }
 }
 

@@ -40,8 +40,12 @@ const GATEWAY_SLOT: u32 = 0;
 pub(crate) async fn open_repo(config: &Config, data: &DataDir, metrics: &Metrics) -> Result<Repo> {
     let mut settings = config.repo.clone();
     settings.sqlite.file = data.store();
-    let cache = Cache::Memory(MemoryCache::new(&config.cache));
-    let opened = Repo::open(settings, RepoDeps { cache, metrics: metrics.clone() }).await;
+    let (cache, sessions) = (MemoryCache::new(&config.cache), MemoryCache::new(&config.sessions.bounds()));
+    cache.register_metrics(metrics, "cache");
+    sessions.register_metrics(metrics, "sessions");
+    let deps =
+        RepoDeps { cache: Cache::Memory(cache), sessions: Cache::Memory(sessions), metrics: metrics.clone() };
+    let opened = Repo::open(settings, deps).await;
     // Of such an error the number says nothing here, and the sentence all.
     opened.map_err(|error| anyhow!("{}; if it is damaged, {RESTORE}", error.message))
 }

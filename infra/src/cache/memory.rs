@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{CacheError, Order};
+use crate::telemetry::Metrics;
 
 const SHARDS: usize = 16;
 
@@ -48,6 +50,7 @@ struct Shared {
     shards: Vec<Mutex<Shard>>,
     hasher: RandomState,
     down: AtomicBool,
+    evicted: Counter,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ struct Shard {
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
+    evicted: Counter,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,7 @@ enum Value {
 impl MemoryCache {
     /// An empty cache.
     pub fn new(config: &MemoryCacheConfig) -> MemoryCache {
+        let evicted = Counter::default();
         let shard = || {
             Mutex::new(Shard {
                 entries: HashMap::new(),
@@ -86,6 +91,7 @@ impl MemoryCache {
                 bytes: 0,
                 max_entries: (config.max_entries / SHARDS).max(1),
                 max_bytes: config.max_bytes / SHARDS,
+                evicted: evicted.clone(),
             })
         };
         MemoryCache {
@@ -93,8 +99,20 @@ impl MemoryCache {
                 shards: (0..SHARDS).map(|_| shard()).collect(),
                 hasher: RandomState::new(),
                 down: AtomicBool::new(false),
+                evicted,
             }),
         }
+    }
+
+    /// Shows what this cache had to let go, as `{prefix}_evicted_total`.
+    pub fn register_metrics(&self, metrics: &Metrics, prefix: &str) {
+        let evicted = self.shared.evicted.clone();
+        metrics.with(prefix, |r| r.register("evicted", "Live keys that went for want of room", evicted));
+    }
+
+    /// Live keys that went for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.shared.evicted.get()
     }
 
     /// Makes every call fail from now on, as a cache that can't be reached would; for tests. Nothing is lost:
@@ -181,23 +199,10 @@ impl MemoryCache {
     }
 
     pub(super) fn hset(&self, key: &str, field: &str, value: Bytes, ttl: Duration) -> Result<(), CacheError> {
-        self.shard(key)?.write(
-            key,
-            ttl,
-            || Value::Hash(HashMap::new()),
-            |slot| {
-                let Value::Hash(fields) = slot else { return Err(wrong(key)) };
-                let added = value.len() as isize;
-                let grown = match fields.insert(field.to_owned(), value) {
-                    Some(old) => added - old.len() as isize,
-                    None => added + (field.len() + OVERHEAD_BYTES) as isize,
-                };
-                Ok(((), grown))
-            },
-        )
+        self.shard(key)?.hset(key, field, value, ttl)
     }
 
-    pub(super) fn hset_if(
+    pub(super) fn hset_unless_other(
         &self,
         key: &str,
         field: &str,
@@ -207,22 +212,14 @@ impl MemoryCache {
     ) -> Result<bool, CacheError> {
         let mut shard = self.shard(key)?;
         match shard.live(key).map(|entry| &mut entry.value) {
-            None => return Ok(false),
-            Some(Value::Hash(fields)) if fields.get(field).is_some_and(|v| v.starts_with(prefix)) => {}
-            Some(Value::Hash(_)) => return Ok(false),
+            Some(Value::Hash(fields)) if fields.get(field).is_some_and(|v| !v.starts_with(prefix)) => {
+                return Ok(false);
+            }
+            None | Some(Value::Hash(_)) => {}
             Some(_) => return Err(wrong(key)),
         }
-        shard.write(
-            key,
-            ttl,
-            || Value::Hash(HashMap::new()),
-            |slot| {
-                let Value::Hash(fields) = slot else { return Err(wrong(key)) };
-                let added = value.len() as isize;
-                let old = fields.insert(field.to_owned(), value).map_or(0, |old| old.len() as isize);
-                Ok((true, added - old))
-            },
-        )
+        shard.hset(key, field, value, ttl)?;
+        Ok(true)
     }
 
     pub(super) fn hget_all(&self, key: &str) -> Result<Vec<(String, Bytes)>, CacheError> {
@@ -397,9 +394,27 @@ impl Shard {
         self.bytes = self.bytes.saturating_add_signed(grown);
         if entry.bytes > self.max_bytes {
             self.remove(key);
+            self.evicted.inc();
         }
         self.make_room();
         Ok(answer)
+    }
+
+    fn hset(&mut self, key: &str, field: &str, value: Bytes, ttl: Duration) -> Result<(), CacheError> {
+        self.write(
+            key,
+            ttl,
+            || Value::Hash(HashMap::new()),
+            |slot| {
+                let Value::Hash(fields) = slot else { return Err(wrong(key)) };
+                let added = value.len() as isize;
+                let grown = match fields.insert(field.to_owned(), value) {
+                    Some(old) => added - old.len() as isize,
+                    None => added + (field.len() + OVERHEAD_BYTES) as isize,
+                };
+                Ok(((), grown))
+            },
+        )
     }
 
     fn shrink(&mut self, key: &str, bytes: usize, empty: bool) {
@@ -421,7 +436,10 @@ impl Shard {
                     entry.touched = false;
                     self.clock.push_back(name);
                 }
-                Some(_) => {
+                Some(entry) => {
+                    if entry.expires > now {
+                        self.evicted.inc();
+                    }
                     self.remove(&name);
                 }
                 None => {}

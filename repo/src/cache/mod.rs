@@ -1,4 +1,4 @@
-//! What the repository keeps in the cache: keys, lives, encodings.
+//! What the repository keeps in the caches: keys, lives, encodings.
 //!
 //! *Invariant:* nothing here is the truth but sessions, which live nowhere else. Every other reader goes to
 //! the database when the cache fails, has nothing, or has something that can't be read.
@@ -21,6 +21,8 @@ use crate::metrics::{CacheKind, Looked, RepoMetrics};
 /// The cache and what its keys mean.
 pub(crate) struct Caches {
     cache: Cache,
+    /// Holds `user_session` and nothing else.
+    sessions: Cache,
     config: CacheConfig,
     metrics: RepoMetrics,
     log: LogGate,
@@ -29,11 +31,11 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    pub(crate) fn new(cache: Cache, config: CacheConfig, metrics: RepoMetrics) -> Self {
+    pub(crate) fn new(cache: Cache, sessions: Cache, config: CacheConfig, metrics: RepoMetrics) -> Self {
         let log = LogGate::new(Duration::from_secs(config.failure_log_period_s));
         let removals = user_info::PendingRemovals::new(config.pending_removals_max);
         let conv_seqs = conv_seq::KeptSeqs::new(config.conv_seq_max);
-        Self { cache, config, metrics, log, removals, conv_seqs }
+        Self { cache, sessions, config, metrics, log, removals, conv_seqs }
     }
 
     /// Newest messages of a conversation that are kept.

@@ -40,7 +40,7 @@ impl Caches {
     /// # Errors
     /// 1014 when the cache is down.
     pub(crate) async fn sessions(&self, user_id: u64, now_ms: i64) -> Result<Vec<Session>> {
-        let fields = self.cache.hget_all(&key(user_id)).await.map_err(|error| self.down(error))?;
+        let fields = self.sessions.hget_all(&key(user_id)).await.map_err(|error| self.down(error))?;
         let read = |(_, value): (String, Bytes)| self.read_session(&value);
         Ok(fields.into_iter().filter_map(read).filter(|session| session.expires_at_ms > now_ms).collect())
     }
@@ -58,17 +58,23 @@ impl Caches {
     /// 1014 when the cache is down.
     pub(crate) async fn set_session(&self, session: &Session) -> Result<()> {
         let key = key(session.user_id);
-        let set = self.cache.hset(&key, &session.device_id, value(session), self.session_ttl()).await;
+        let set = self.sessions.hset(&key, &session.device_id, value(session), self.session_ttl()).await;
         set.map_err(|error| self.down(error))
     }
 
-    /// Applies only while the device's session is of this connection.
+    /// Applies unless the device's session is of another connection: one that the cache has lost comes back.
+    ///
+    /// That can't revive a connection that has ended, since a gateway sends its reports in order, one call at a
+    /// time: no refresh follows the delete of its own connection. Would one, it would end with the time to live.
     ///
     /// # Errors
     /// 1014 when the cache is down.
     pub(crate) async fn refresh_session(&self, session: &Session) -> Result<bool> {
         let (key, prefix, value) = (key(session.user_id), prefix(session), value(session));
-        let set = self.cache.hset_if(&key, &session.device_id, &prefix, value, self.session_ttl()).await;
+        let set = self
+            .sessions
+            .hset_unless_other(&key, &session.device_id, &prefix, value, self.session_ttl())
+            .await;
         set.map_err(|error| self.down(error))
     }
 
@@ -77,7 +83,7 @@ impl Caches {
     /// # Errors
     /// 1014 when the cache is down.
     pub(crate) async fn delete_session(&self, session: &Session) -> Result<bool> {
-        let delete = self.cache.hdel_if(&key(session.user_id), &session.device_id, &prefix(session)).await;
+        let delete = self.sessions.hdel_if(&key(session.user_id), &session.device_id, &prefix(session)).await;
         delete.map_err(|error| self.down(error))
     }
 

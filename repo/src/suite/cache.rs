@@ -77,9 +77,10 @@ async fn password_hashes_stay_out_of_the_cache() {
 }
 
 #[tokio::test]
-async fn without_a_cache_everything_but_sessions_works() {
+async fn without_caches_everything_but_sessions_works() {
     let bench = open().await;
     bench.memory.set_down(true);
+    bench.sessions.set_down(true);
     bench.saved(batch("single_1_2", 1, 0, 3)).await;
     assert_eq!(bench.seqs("single_1_2").await, [1, 2, 3]);
     assert_eq!(bench.user(1).await.username, "User1");
@@ -203,11 +204,11 @@ async fn every_kind_of_key_has_its_name() {
     let request = GetOnlineGroupMembersRequest { group_id: 7, ..Default::default() };
     bench.groups.clone().get_online_group_members(request).await.unwrap();
     let cache = Cache::Memory(bench.memory.clone());
-    for key in
-        ["user_info:1", "user_session:1", "hot_messages:group_7", "conv_seq:group_7", "group_members:7"]
-    {
+    for key in ["user_info:1", "hot_messages:group_7", "conv_seq:group_7", "group_members:7"] {
         assert!(cache.del(key).await.unwrap(), "{key}");
     }
+    let sessions = Cache::Memory(bench.sessions.clone());
+    assert!(sessions.del("user_session:1").await.unwrap());
     let lives = crate::CacheConfig::default();
     assert_eq!((lives.user_info_ttl_s, lives.user_session_ttl_s), (24 * 3600, 30 * 60));
     assert_eq!((lives.hot_messages_ttl_s, lives.hot_messages_max), (7 * 24 * 3600, 300));

@@ -32,6 +32,7 @@ use crate::{LimitsConfig, Repo, RepoConfig, RepoDeps, SqliteConfig};
 struct Bench {
     repo: Repo,
     memory: MemoryCache,
+    sessions: MemoryCache,
     users: UserRepoClient<Client>,
     messages: MessageRepoClient<Client>,
     groups: GroupRepoClient<Client>,
@@ -59,10 +60,10 @@ fn config(folder: &tempfile::TempDir) -> RepoConfig {
     }
 }
 
-/// A cache and counters of its own.
+/// Caches and counters of its own.
 fn deps() -> RepoDeps {
-    let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
-    RepoDeps { cache, metrics: Metrics::new() }
+    let cache = || Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
+    RepoDeps { cache: cache(), sessions: cache(), metrics: Metrics::new() }
 }
 
 async fn open() -> Bench {
@@ -82,13 +83,28 @@ async fn open_in(folder: tempfile::TempDir, key_hash: KeyHash) -> Bench {
 }
 
 async fn open_configured(folder: tempfile::TempDir, config: RepoConfig, key_hash: KeyHash) -> Bench {
-    let memory = MemoryCache::new(&MemoryCacheConfig::default());
-    let deps = RepoDeps { cache: Cache::Memory(memory.clone()), metrics: Metrics::new() };
+    open_cached(folder, config, &MemoryCacheConfig::default(), key_hash).await
+}
+
+async fn open_cached(
+    folder: tempfile::TempDir,
+    config: RepoConfig,
+    cache: &MemoryCacheConfig,
+    key_hash: KeyHash,
+) -> Bench {
+    let memory = MemoryCache::new(cache);
+    let sessions = MemoryCache::new(&MemoryCacheConfig::default());
+    let deps = RepoDeps {
+        cache: Cache::Memory(memory.clone()),
+        sessions: Cache::Memory(sessions.clone()),
+        metrics: Metrics::new(),
+    };
     let repo = Repo::open_with(config, deps, key_hash).await.unwrap();
     let client = Client::local(repo.routes());
     Bench {
         repo,
         memory,
+        sessions,
         users: UserRepoClient::new(client.clone()),
         messages: MessageRepoClient::new(client.clone()),
         groups: GroupRepoClient::new(client.clone()),

@@ -130,3 +130,38 @@ async fn a_session_is_changed_only_by_its_own_connection() {
     bench.change_sessions(Kind::Set, &[Session { expires_at_ms: 1, ..anew }]).await;
     assert!(bench.sessions(&[1]).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_flood_of_messages_drives_no_session_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let tiny = MemoryCacheConfig { max_entries: 16, max_bytes: 1 << 20 };
+    let bench = open_cached(folder, config, &tiny, key_hash).await;
+    let users = (1..=USERS).map(user).collect();
+    bench.users.clone().create_users(CreateUsersRequest { users }).await.unwrap();
+    let sessions: Vec<_> = (1..=USERS).map(|id| session(id, "phone", id)).collect();
+    bench.change_sessions(Kind::Set, &sessions).await;
+    // One pair for each sum, from which the messages' ids are made.
+    for sum in 3..2 * USERS {
+        let low = sum.saturating_sub(USERS).max(1);
+        bench.saved(batch(&format!("single_{low}_{}", sum - low), low, 0, 3)).await;
+    }
+    assert!(bench.memory.evicted() > 0, "the cache is full");
+    let ids: Vec<_> = (1..=USERS).collect();
+    assert_eq!(bench.sessions(&ids).await, sessions);
+}
+
+#[tokio::test]
+async fn a_lost_session_comes_back_with_its_next_refresh() {
+    let bench = open().await;
+    let (phone, desk) = (session(1, "phone", 10), session(1, "desk", 11));
+    bench.change_sessions(Kind::Refresh, std::slice::from_ref(&phone)).await;
+    assert_eq!(bench.sessions(&[1]).await, std::slice::from_ref(&phone), "the user had none");
+    bench.change_sessions(Kind::Refresh, std::slice::from_ref(&desk)).await;
+    assert_eq!(bench.sessions(&[1]).await.len(), 2, "he had that of another device");
+    // What came back is its connection's as before: no other one's refresh or end changes it.
+    let other = session(1, "phone", 20);
+    bench.change_sessions(Kind::Refresh, std::slice::from_ref(&other)).await;
+    bench.change_sessions(Kind::Delete, &[other, desk]).await;
+    assert_eq!(bench.sessions(&[1]).await, [phone]);
+}

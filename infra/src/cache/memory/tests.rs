@@ -38,10 +38,14 @@ async fn compare_and_delete_or_refresh_is_one_step() {
     assert!(cache.del_if("k", b"mine").await.unwrap());
     cache.hset("h", "phone", bytes("conn7|1"), HOUR).await.unwrap();
     cache.hset("h", "web", bytes("conn8|1"), HOUR).await.unwrap();
-    assert!(!cache.hset_if("h", "phone", b"conn6|", bytes("conn6|2"), HOUR).await.unwrap());
-    assert!(cache.hset_if("h", "phone", b"conn7|", bytes("conn7|2"), HOUR).await.unwrap());
-    assert!(!cache.hset_if("h", "pad", b"", bytes("x"), HOUR).await.unwrap());
-    assert!(!cache.hset_if("none", "pad", b"", bytes("x"), HOUR).await.unwrap());
+    assert!(!cache.hset_unless_other("h", "phone", b"conn6|", bytes("conn6|2"), HOUR).await.unwrap());
+    assert!(cache.hset_unless_other("h", "phone", b"conn7|", bytes("conn7|2"), HOUR).await.unwrap());
+    // What is missing is made: a field, and a whole key.
+    for key in ["h", "none"] {
+        assert!(cache.hset_unless_other(key, "pad", b"conn9|", bytes("conn9|1"), HOUR).await.unwrap());
+        assert!(!cache.hset_unless_other(key, "pad", b"conn8|", bytes("conn8|1"), HOUR).await.unwrap());
+        assert!(cache.hdel_if(key, "pad", b"conn9|").await.unwrap());
+    }
     let mut all = cache.hget_all("h").await.unwrap();
     all.sort();
     assert_eq!(all, [("phone".into(), bytes("conn7|2")), ("web".into(), bytes("conn8|1"))]);
@@ -101,6 +105,7 @@ async fn the_bounds_hold_and_what_is_read_stays_longer() {
     assert!(cache.get("read often").await.unwrap().is_some());
     assert!(cache.get("k19999").await.unwrap().is_some());
     assert!(cache.get("k0").await.unwrap().is_none());
+    assert_eq!(memory.evicted(), 20_001 - memory.entries() as u64);
 
     let config = MemoryCacheConfig { max_entries: 1_000_000, max_bytes: 1 << 20 };
     let memory = MemoryCache::new(&config);

@@ -113,7 +113,9 @@ impl House {
         change(&mut repo);
         repo.sqlite.file = dir.path().join("gochat.db");
         let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
-        let repo = Repo::open(repo, RepoDeps { cache, metrics: Metrics::new() }).await.unwrap();
+        let repo = Repo::open(repo, RepoDeps { sessions: cache.clone(), cache, metrics: Metrics::new() })
+            .await
+            .unwrap();
         let queue = Queue::open_embedded(EmbeddedConfig {
             dir: dir.path().join("queue"),
             topics: vec![

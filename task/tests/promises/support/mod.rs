@@ -41,7 +41,9 @@ impl House {
         let mut config = RepoConfig::default();
         config.sqlite.file = dir.path().join("gochat.db");
         let cache = Cache::Memory(MemoryCache::new(&MemoryCacheConfig::default()));
-        let repo = Repo::open(config, RepoDeps { cache, metrics: Metrics::new() }).await.unwrap();
+        let repo = Repo::open(config, RepoDeps { sessions: cache.clone(), cache, metrics: Metrics::new() })
+            .await
+            .unwrap();
         let queue = Queue::open_embedded(EmbeddedConfig {
             dir: dir.path().join("queue"),
             topics: vec![
