@@ -137,7 +137,13 @@ class App extends EventTarget {
     this.#showFromAddress();
   }
 
-  #canOpen(id) { return this.store.get(id)?.left === false; }
+  /** A group that one was put out of does not vanish under one's eyes, nor while something written for it waits. */
+  keeps(id) { return id === this.openId || this.outbox.of(id).length > 0; }
+
+  #canOpen(id) {
+    const conversation = this.store.get(id);
+    return conversation !== undefined && (!conversation.left || this.keeps(id));
+  }
 
   #showFromAddress() {
     const wanted = decodeURIComponent(location.hash.slice(1));
@@ -193,6 +199,7 @@ class App extends EventTarget {
 
   subtitleOf(conversation) {
     if (conversation.type === 'world') return 'Everybody on this server';
+    if (conversation.left) return 'You are no longer a member';
     if (conversation.type === 'group') return this.#memberCounts.get(conversation.id) ?? 'Group';
     const peer = this.directory.user(peerOf(conversation.id, this.store.me));
     return peer?.username ? `@${peer.username}` : '';

@@ -35,7 +35,7 @@ function newConversation(id, last) {
     updatedAt: 0,
     /** True for a chat that nobody wrote in yet: it exists on this page only. */
     draft: false,
-    /** True for a group that this user left: it is not shown, but heads tell of it, or the server would send it each time. */
+    /** True for a group that this user left: heads tell of it all the same, or the server would send it each time. */
     left: false,
     /** True while a person reads further up: then nothing is trimmed under his eyes. */
     reading: false,
@@ -68,8 +68,8 @@ export class Store extends EventTarget {
 
   get(id) { return this.conversations.get(id); }
 
-  /** What is shown, newest first; a conversation just begun stands on top. */
-  shown() { return this.#newestFirst().filter((conversation) => !conversation.left); }
+  /** What is shown, newest first; a conversation just begun stands on top. `keeps(id)` says which are shown although they were left. */
+  shown(keeps = () => false) { return this.#newestFirst().filter((conversation) => !conversation.left || keeps(conversation.id)); }
 
   #newestFirst() {
     return [...this.conversations.values()].sort((a, b) => b.updatedAt - a.updatedAt || (a.id < b.id ? -1 : 1));

@@ -253,6 +253,8 @@ export class Sync extends EventTarget {
 
   #ack(ack, timestamp) {
     const entry = this.#outbox.acknowledged(ack);
+    // It may be refused since one was put out of the group while nobody could tell this page.
+    if (ack.status === 'rejected') this.reloadList().catch(() => undefined);
     if (!entry) return;
     // The delivery to our own device may be lost: the ack says all that is needed to show the message in its place.
     this.#store.receive({

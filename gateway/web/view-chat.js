@@ -24,6 +24,9 @@ export class ChatView {
   #noteTimer = 0;
   #send = el('button.icon-button.filled', { type: 'submit', id: 'send', title: 'Send', 'aria-label': 'Send' }, icon('send'));
   #note = el('p.compose-note', { id: 'compose-note', role: 'status' });
+  #form;
+  /** Stands in the place of the composer. */
+  #readOnly = el('p.read-only', { id: 'read-only', role: 'status' });
   #chat;
   #none = el('div.no-chat', {},
     el('img', { src: '/assets/icon.svg', alt: '', width: 72, height: 72 }),
@@ -43,12 +46,12 @@ export class ChatView {
       event.preventDefault();
       this.#submit();
     };
-    const form = el('form.composer', { onsubmit: (event) => { event.preventDefault(); this.#submit(); } }, this.#text, this.#send);
+    this.#form = el('form.composer', { onsubmit: (event) => { event.preventDefault(); this.#submit(); } }, this.#text, this.#send);
     this.#chat = el('div.chat', {},
       el('header.pane-head', {},
         el('button.icon-button.back', { type: 'button', id: 'back', title: 'Back to the list', 'aria-label': 'Back to the list', onclick: () => app.close() }, icon('back')),
         this.#avatar, el('div.chat-title', {}, this.#name, this.#subtitle), this.#members),
-      this.#messages.element, this.#note, form);
+      this.#messages.element, this.#note, this.#form, this.#readOnly);
     this.element = el('section.chat-pane', { 'aria-label': 'Conversation' }, this.#none, this.#chat);
     const render = perFrame(() => this.#renderHead());
     app.store.addEventListener('change', render);
@@ -69,7 +72,7 @@ export class ChatView {
     this.#renderHead();
     this.#messages.show(conversationId);
     // On a phone the keyboard would cover what the person came to read.
-    if (matchMedia('(pointer: fine)').matches) this.#text.focus();
+    if (matchMedia('(pointer: fine)').matches && !this.#form.hidden) this.#text.focus();
     else this.#name.focus();
   }
 
@@ -79,8 +82,17 @@ export class ChatView {
     const name = this.#app.titleOf(conversation);
     this.#name.textContent = name;
     paintAvatar(this.#avatar, this.#app.faceOf(conversation), name, conversation.type);
-    this.#members.hidden = conversation.type !== 'group';
+    this.#members.hidden = conversation.type !== 'group' || conversation.left;
+    this.#renderReadOnly(conversation.left);
     this.#subtitle.textContent = this.#app.subtitleOf(conversation);
+  }
+
+  /** Who is no longer a member can read what is here, but not write. */
+  #renderReadOnly(left) {
+    if (left && document.activeElement === this.#text) this.#name.focus();
+    this.#form.hidden = left;
+    const sentence = left ? 'You are no longer a member of this group, so you cannot write here.' : '';
+    if (this.#readOnly.textContent !== sentence) this.#readOnly.textContent = sentence;
   }
 
   /** What was begun and not sent outlives a reload and a forced log-out, for its writer and in this tab only. */

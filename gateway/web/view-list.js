@@ -70,7 +70,7 @@ export class ListView {
       this.#me.title = `@${me.username}`;
       paintAvatar(this.#meAvatar, me.userId, me.displayName || me.username);
     }
-    const conversations = store.shown();
+    const conversations = store.shown((id) => this.#app.keeps(id));
     this.#empty.hidden = conversations.length > 0;
     const rows = conversations.map((conversation) => this.#row(conversation));
     const ids = new Set(conversations.map((conversation) => conversation.id));

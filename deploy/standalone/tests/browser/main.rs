@@ -9,6 +9,7 @@ mod offline;
 mod person;
 mod phone;
 mod put_out;
+mod states;
 
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -147,16 +148,7 @@ async fn hostile_text_is_text(amelia: &Person, ben: &Person) {
 }
 
 async fn group_chat(amelia: &Person, ben: &Person) {
-    amelia.click("#new-group").await;
-    amelia.fill("input[name=group-name]", "Release crew").await;
-    for member in ["ben.okafor", "chloe"] {
-        amelia.fill("dialog input[name=username]", member).await;
-        amelia.click("dialog .picker button").await;
-        amelia
-            .until("document.querySelector(`dialog [data-user='${args[0]}']`) !== null", json!([member]))
-            .await;
-    }
-    amelia.click("dialog button[type=submit]").await;
+    amelia.creates_group("Release crew", &["ben.okafor", "chloe"]).await;
     amelia
         .until("document.querySelector('.chat-title .subtitle').textContent === '3 members'", json!([]))
         .await;

@@ -125,6 +125,23 @@ impl Person {
         self.press("#compose", Key::Enter).await;
     }
 
+    pub(crate) async fn creates_group(&self, name: &str, members: &[&str]) {
+        self.click("#new-group").await;
+        self.fill("input[name=group-name]", name).await;
+        for member in members {
+            self.picks(member).await;
+        }
+        self.click("dialog button[type=submit]").await;
+    }
+
+    /// Takes somebody into the group whose dialog is open.
+    pub(crate) async fn picks(&self, username: &str) {
+        self.fill("dialog input[name=username]", username).await;
+        self.click("dialog .picker button").await;
+        self.until("document.querySelector(`dialog [data-user='${args[0]}']`) !== null", json!([username]))
+            .await;
+    }
+
     pub(crate) async fn sees_text(&self, text: &str) {
         self.until(&format!("{TEXTS}.includes(args[0])"), json!([text])).await;
     }
