@@ -1,5 +1,5 @@
 #!/bin/sh
-# bench.sh [chat|hold|crowd|storm|hostile|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own on a temporary folder and
+# bench.sh [chat|hold|crowd|storm|hostile|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own in target/bench and on
 # ports 18080/18081, and writes each run's JSON to target/bench/. Settings by environment: USERS, STORED, RATES, SECONDS_EACH, ROUNDS,
 # SESSIONS, HOLD_SECONDS, CROWD, CROWD_SECONDS, BAD_CLIENTS.
 set -eu
@@ -22,7 +22,7 @@ bin=target/release
 out=target/bench
 mkdir -p "$out"
 if [ "$what" = all ]; then rm -f "$out"/*.json; else rm -f "$out/$what"-*.json; fi
-work=$(mktemp -d)
+work=$(mktemp -d "$out/work.XXXXXX") # not in /tmp, which may be memory: fsync would cost nothing there
 server=""
 stop() {
     [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=""; }
