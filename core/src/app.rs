@@ -223,6 +223,12 @@ impl<A: App> Cx<'_, A> {
         self.state.conns.get(conn).map(|conn| conn.key)
     }
 
+    /// When bytes last came from a connection, by the clock of [`Cx::now_ms`].
+    #[must_use]
+    pub fn heard_ms(&self, conn: ConnId) -> Option<u64> {
+        self.state.conns.get(conn).map(|conn| conn.last_in_ms)
+    }
+
     /// Queues a frame for a connection.
     pub fn send(&mut self, conn: ConnId, frame: &Frame, priority: Priority) -> SendOutcome {
         self.state.send(conn, frame, priority)

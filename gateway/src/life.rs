@@ -23,6 +23,12 @@ const TOKEN_EXPIRED: Farewell =
     Farewell { code: CLOSE_TOKEN, reason: "the access token has expired", counter: Closed::TokenExpired };
 const PRESENCE_FULL: Farewell =
     Farewell { code: 1013, reason: "too many connects now, try again", counter: Closed::PresenceFull };
+/// Its own code, since whoever reconnects by itself would only put out the next.
+const TOO_MANY: Farewell = Farewell {
+    code: 4429,
+    reason: "too many connections of this user: a newer one took the place of this one",
+    counter: Closed::TooManyConnections,
+};
 const SESSION_REFUSED: Farewell =
     Farewell { code: 1013, reason: "the session could not be written", counter: Closed::SessionRefused };
 
@@ -33,6 +39,7 @@ impl Shard {
         if !self.may_stay(cx, conn) {
             return;
         }
+        self.make_room(cx, conn);
         let now_ms = cx.now_ms();
         let refresh_ms = now_ms + self.random.jittered(self.shared.config.presence.refresh_ms);
         let (unix_ms, shard) = (cx.unix_ms(), cx.shard());
@@ -57,6 +64,26 @@ impl Shard {
         self.schedule(cx, conn);
         if self.shared.presence.report(report).is_err() {
             self.close(cx, conn, &PRESENCE_FULL);
+        }
+    }
+
+    /// Closes another connection of the user when they are too many. The newest one is never refused: on a bad network
+    /// the old ones are half-open, and a phone must not wait until they are found dead. A device that reconnects
+    /// takes its own old place, not another device's.
+    fn make_room(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId) {
+        let Some(user_id) = cx.key_of(conn) else { return };
+        let mut others = cx.conns_of(user_id);
+        others.retain(|other| *other != conn);
+        if others.len() < self.shared.config.auth.connections_per_user_max {
+            return;
+        }
+        let Some(device_id) = cx.session(conn).map(|session| session.device_id.clone()) else { return };
+        let silent_longest = others.into_iter().min_by_key(|other| {
+            let elsewhere = cx.session(*other).is_none_or(|session| session.device_id != device_id);
+            (elsewhere, cx.heard_ms(*other))
+        });
+        if let Some(silent) = silent_longest {
+            self.close(cx, silent, &TOO_MANY);
         }
     }
 

@@ -189,7 +189,7 @@ mod tests {
         for code in gochat_infra::errors::Code::ALL {
             assert!(page.contains(code.name()) && page.contains(&code.number().to_string()), "{code}");
         }
-        for reason in ["1008", "1013", "4401"] {
+        for reason in ["1008", "1013", "4401", "4429"] {
             assert!(page.contains(&format!("| {reason} |")), "{reason}");
         }
     }

@@ -175,10 +175,11 @@ pub(crate) enum Closed {
     PresenceFull,
     SessionRefused,
     RefusalsFull,
+    TooManyConnections,
 }
 
 impl Closed {
-    pub(crate) const NAMES: [&'static str; 11] = [
+    pub(crate) const NAMES: [&'static str; 12] = [
         "token_expired",
         "token_too_old",
         "kicked_logout",
@@ -190,6 +191,7 @@ impl Closed {
         "presence_full",
         "session_refused",
         "refusals_full",
+        "too_many_connections",
     ];
 }
 

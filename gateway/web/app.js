@@ -119,9 +119,10 @@ class App extends EventTarget {
     if (this.#banner.hidden) return;
     const { words, countdown, kept, again } = this.#bannerParts;
     const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+    const putOut = nextAttemptAt === Infinity;
     const seconds = Math.max(0, Math.ceil((nextAttemptAt - Date.now()) / 1000));
-    say(words, !navigator.onLine ? 'This device is offline.' : state === 'connecting' ? 'Connecting…' : 'No connection.');
-    say(countdown, state === 'waiting' ? ` Next try in ${seconds} s.` : '');
+    say(words, !navigator.onLine ? 'This device is offline.' : state === 'connecting' ? 'Connecting…' : putOut ? 'You are connected in too many other places.' : 'No connection.');
+    say(countdown, state === 'waiting' && !putOut ? ` Next try in ${seconds} s.` : '');
     say(kept, waiting === 0 ? '' : waiting === 1 ? ' 1 message waits to be sent.' : ` ${waiting} messages wait to be sent.`);
     again.hidden = state !== 'waiting';
   }

@@ -8,6 +8,7 @@ const LONGEST_WAIT_MS = 30_000;
 const OPEN_DEADLINE_MS = 10_000;
 const SILENCE_AFTER_PING_MS = 10_000;
 const TOKEN_ENDED = 4401;
+const TOO_MANY = 4429;
 /** Close codes that tell of a fault of this page: whoever develops it wants to know, and the next attempt has time. */
 const FAULTS = new Set([1002, 1003, 1007, 1008, 1009]);
 /** Failures in a row after which the wait is the longest. */
@@ -21,7 +22,7 @@ const STEADY_AFTER_MS = 5000;
  */
 export class Connection extends EventTarget {
   state = 'stopped';
-  /** When the next attempt is due (ms since 1970), while `state` is `waiting`. */
+  /** When the next attempt is due (ms since 1970), while `state` is `waiting`; Infinity: when somebody asks for it. */
   nextAttemptAt = 0;
 
   #prepare;
@@ -134,7 +135,14 @@ export class Connection extends EventTarget {
     // An ended token is nobody's trouble: the next attempt brings a fresh one.
     this.#tokenEnded ||= code === TOKEN_ENDED;
     if (steady && code === TOKEN_ENDED) this.#connect();
+    else if (code === TOO_MANY) this.#putOut();
     else this.#failed();
+  }
+
+  /** Another device took the place of this one: by itself it would put out the next. */
+  #putOut() {
+    this.nextAttemptAt = Infinity;
+    this.#setState('waiting');
   }
 
   #failed() {

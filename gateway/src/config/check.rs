@@ -41,6 +41,7 @@ impl GatewayConfig {
     fn bounds_of_intake(&self) -> Vec<Bound> {
         let (auth, up, req) = (&self.auth, &self.upstream, &self.requests);
         vec![
+            ("auth.connections_per_user_max", auth.connections_per_user_max as u64, 1, 1 << 16),
             ("auth.token_grace_ms", auth.token_grace_ms, 0, DAY_MS),
             ("auth.revocations_max", auth.revocations_max as u64, 1, 1 << 24),
             ("auth.revocations_poll_ms", auth.revocations_poll_ms, 10, DAY_MS),

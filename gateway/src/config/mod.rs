@@ -57,6 +57,9 @@ pub struct AuthConfig {
     /// Origins, such as `https://chat.example`, whose pages may open a connection besides those of the same
     /// host. Default none.
     pub allowed_origins: Vec<String>,
+    /// Open WebSockets of one user. Default 16. One more is taken, and the one that was silent longest is closed with
+    /// 4429: of the new one's device if it has others, else of all.
+    pub connections_per_user_max: usize,
     /// How long a connection outlives its access token. Default 60,000 ms; then it is closed with 4401.
     pub token_grace_ms: u64,
     /// Revocations that each shard remembers. Default 100,000. When full, the earliest-issued become a floor: all
@@ -262,6 +265,7 @@ impl Default for AuthConfig {
         AuthConfig {
             allow_query_token: false,
             allowed_origins: Vec::new(),
+            connections_per_user_max: 16,
             token_grace_ms: 60_000,
             revocations_max: 100_000,
             revocations_poll_ms: 10_000,

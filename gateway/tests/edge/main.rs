@@ -3,6 +3,7 @@
 
 mod chat;
 mod connect;
+mod connections_of_a_user;
 mod deliver;
 mod documents;
 mod drain;
