@@ -13,3 +13,4 @@ mod ids;
 mod members_only;
 mod mended_disk;
 mod raised_epoch;
+mod waits_end;

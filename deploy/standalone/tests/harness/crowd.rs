@@ -28,14 +28,14 @@ impl Crowd {
     pub fn seed_users(&self, data: &Path) -> Vec<User> {
         let count = self.in_pairs + self.in_groups.iter().sum::<usize>() + self.in_world;
         let list = tempfile::NamedTempFile::new().expect("a temporary file");
-        let seeded = Command::new(env!("CARGO_BIN_EXE_gochat"))
+        let mut seed = Command::new(env!("CARGO_BIN_EXE_gochat"))
             .args(["seed", "--users", &count.to_string(), "--out"])
             .arg(list.path())
             .arg("--data")
             .arg(data)
-            .status()
+            .spawn()
             .expect("gochat seed runs");
-        assert!(seeded.success());
+        assert!(super::ends(&mut seed, "gochat seed").success());
         let people = users::read_users_file(list.path(), count).expect("the file is as documented");
         assert_eq!(people.len(), count);
         people

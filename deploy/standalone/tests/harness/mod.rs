@@ -1,6 +1,7 @@
 //! A real `gochat` process for a test, and the two clients that tests speak to it with: REST (ureq) and WebSocket (tungstenite).
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
+pub mod client;
 pub mod crowd;
 pub mod disk;
 pub mod witness;
@@ -9,11 +10,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tungstenite::HandshakeError;
 use tungstenite::client::IntoClientRequest;
-use tungstenite::{HandshakeError, Message, WebSocket};
+
+pub use client::Client;
 
 /// Long enough for a loaded two-core machine; reaching it is a failure, never a measurement.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +28,27 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits for a process to end by itself; one that doesn't is killed, and a failure.
+#[track_caller]
+pub fn ends(child: &mut Child, what: &str) -> ExitStatus {
+    ends_within(child, what, PATIENCE)
+}
+
+#[track_caller]
+pub fn ends_within(child: &mut Child, what: &str, patience: Duration) -> ExitStatus {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().expect("a process can be waited for") {
+            return status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            panic!("waited in vain: {what} did not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -89,15 +114,9 @@ impl Server {
     }
 
     /// Waits for the process to end by itself.
+    #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("the server can be waited for") {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the server did not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        ends(&mut self.child, "the server")
     }
 
     /// It has not ended by itself.
@@ -126,15 +145,11 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
         let request =
             request.header("Content-Type", "application/json").body(body.to_owned()).expect("a request");
-        let mut response = agent.run(request).expect("the server answers");
+        let mut response = agent()
+            .run(request)
+            .unwrap_or_else(|error| panic!("waited in vain for an answer to {method} {path}: {error}"));
         let text = response.body_mut().read_to_string().expect("a body");
         let value = if text.is_empty() {
             Value::Null
@@ -179,7 +194,7 @@ impl Server {
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(PATIENCE)).expect("an option");
         match tungstenite::client(request, stream) {
-            Ok((socket, _)) => Ok(Client { socket }),
+            Ok((socket, _)) => Ok(Client::new(socket, PATIENCE)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(refusal))) => {
                 let body = refusal.body().as_deref().unwrap_or_default();
                 Err((refusal.status().as_u16(), serde_json::from_slice(body).unwrap_or_default()))
@@ -219,7 +234,7 @@ impl Server {
 
     /// The value of one line of /metrics; 0 when there is none yet.
     pub fn metric(&self, name: &str) -> f64 {
-        let mut answer = ureq::get(format!("http://{}/metrics", self.admin)).call().expect("metrics");
+        let mut answer = agent().get(format!("http://{}/metrics", self.admin)).call().expect("metrics");
         let text = answer.body_mut().read_to_string().expect("text");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.trim().parse().expect("a number"))
@@ -263,20 +278,46 @@ fn spawn(
         .stderr(stderr)
         .spawn()
         .expect("gochat starts");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (tell, told) = channel();
+    // To the end, though nobody may listen: a full pipe would block the server.
+    std::thread::spawn(move || lines.for_each(|line| drop(tell.send(line.expect("gochat writes text")))));
+    let deadline = Instant::now() + PATIENCE;
     let mut admin = None;
-    for line in lines.by_ref() {
-        let line = line.expect("gochat writes text");
-        if let Some(url) = line.strip_prefix("Admin port: ") {
-            admin = Some(address(url));
-        } else if let Some(url) = line.strip_prefix("GoChat is ready: ") {
-            let http = address(url);
-            std::thread::spawn(move || lines.for_each(drop)); // a full pipe would block the server
-            return (child, http, admin.expect("the admin port is named before the ready line"));
+    let mut said = Vec::new();
+    loop {
+        match told.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                if let Some(url) = line.strip_prefix("Admin port: ") {
+                    admin = Some(address(url));
+                } else if let Some(url) = line.strip_prefix("GoChat is ready: ") {
+                    return (
+                        child,
+                        address(url),
+                        admin.expect("the admin port is named before the ready line"),
+                    );
+                }
+                said.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("gochat ended before it was ready: {:?}; it said {said:?}", child.wait())
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                panic!("waited in vain for gochat to be ready; it said {said:?}");
+            }
         }
     }
-    let status = child.wait();
-    panic!("gochat ended before it was ready: {status:?}");
+}
+
+/// Every status is an answer, and none takes longer than [`PATIENCE`].
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
 }
 
 fn address(url: &str) -> SocketAddr {
@@ -296,92 +337,4 @@ pub struct User {
 pub fn single(a: &User, b: &User) -> String {
     let (a, b): (u64, u64) = (a.id.parse().unwrap(), b.id.parse().unwrap());
     format!("single_{}_{}", a.min(b), a.max(b))
-}
-
-/// One open WebSocket.
-pub struct Client {
-    socket: WebSocket<TcpStream>,
-}
-
-impl Client {
-    pub fn send(&mut self, kind: &str, data: Value) {
-        let frame = json!({"type": kind, "data": data, "timestamp": 0}).to_string();
-        self.socket.send(Message::text(frame)).expect("the socket takes a frame");
-    }
-
-    /// Sends any text as a frame.
-    pub fn send_text(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).expect("the socket takes a frame");
-    }
-
-    /// Sends one chat message.
-    pub fn say(&mut self, conversation: &str, content: &str, client_msg_id: &str) {
-        self.send(
-            "send-message",
-            json!({"conversationId": conversation, "content": content, "clientMsgId": client_msg_id}),
-        );
-    }
-
-    /// The next text frame.
-    #[allow(clippy::should_implement_trait)] // a closed socket is a failure here, not an end
-    pub fn next(&mut self) -> Value {
-        loop {
-            match self.socket.read().expect("a frame arrives") {
-                Message::Text(text) => return serde_json::from_str(&text).expect("frames are JSON"),
-                Message::Close(frame) => panic!("closed: {frame:?}"),
-                _ => {}
-            }
-        }
-    }
-
-    /// As [`Client::say`] for each of these, in one write.
-    pub fn say_all<'a>(&mut self, conversation: &str, keys: impl Iterator<Item = &'a str>) {
-        for key in keys {
-            let data = json!({"conversationId": conversation, "content": key, "clientMsgId": key});
-            let frame = json!({"type": "send-message", "data": data, "timestamp": 0}).to_string();
-            self.socket.write(Message::text(frame)).expect("the socket takes a frame");
-        }
-        self.socket.flush().expect("the socket takes a write");
-    }
-
-    /// As [`Client::say`]; false when the socket is gone.
-    pub fn try_say(&mut self, conversation: &str, content: &str, client_msg_id: &str) -> bool {
-        let data = json!({"conversationId": conversation, "content": content, "clientMsgId": client_msg_id});
-        let frame = json!({"type": "send-message", "data": data, "timestamp": 0}).to_string();
-        self.socket.send(Message::text(frame)).is_ok()
-    }
-
-    /// The next text frame, or nothing when the socket is gone.
-    pub fn try_next(&mut self) -> Option<Value> {
-        loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => {
-                    return Some(serde_json::from_str(&text).expect("frames are JSON"));
-                }
-                Ok(Message::Close(_)) | Err(_) => return None,
-                Ok(_) => {}
-            }
-        }
-    }
-
-    /// The data of the next frame of this type for which `wanted` holds; others are passed over.
-    pub fn wait_for(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let mut frame = self.next();
-            if frame["type"] == kind && wanted(&frame["data"]) {
-                return frame["data"].take();
-            }
-        }
-    }
-
-    /// The close code that the server ends this socket with.
-    pub fn wait_for_close(&mut self) -> Option<u16> {
-        loop {
-            match self.socket.read() {
-                Ok(Message::Close(frame)) => return frame.map(|f| f.code.into()),
-                Ok(_) => {}
-                Err(_) => return None,
-            }
-        }
-    }
 }
