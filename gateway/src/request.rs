@@ -1,11 +1,14 @@
 //! An HTTP request on its shard: route, caller, and then the page, an upgrade, or work for the side.
 
+use std::sync::Arc;
+
 use gochat_core::{Cx, Outcome, Request, RequestId, Response, Upgrade};
 use gochat_infra::errors::{Code, Error};
 
 use crate::{
     auth,
     mail::Mail,
+    rates::http::Caller,
     rest::{self, Call, Work},
     routes::{self, Found, Handler, Lane},
     session::Session,
@@ -46,12 +49,14 @@ impl Shard {
             Found::Nothing => return Err(Error::new(Code::RouteNotFound, "there is nothing at this path")),
         };
         let now_unix_s = u64::try_from(cx.unix_ms() / 1000).unwrap_or(0);
-        let shared = &self.shared;
+        let shared = Arc::clone(&self.shared);
         let call = Call { request, params, limits: &shared.config.rest };
         match route.handler {
             Handler::Page => web::serve(request, request_id).map(Outcome::Respond),
-            Handler::Socket => self.upgrade(request, now_unix_s).map(Outcome::Upgrade),
+            Handler::Socket => self.upgrade(cx, request, now_unix_s).map(Outcome::Upgrade),
             Handler::Public(handler) => {
+                let taken = self.http_rates.take_ip(call.client_ip(), cx.now_ms());
+                self.check_rate(Caller::Ip, taken)?;
                 let work = handler(&call)?;
                 self.hand_over(cx, route.lane, work, id, request_id)
             }
@@ -59,6 +64,7 @@ impl Shard {
                 let caller = auth::bearer(request, &shared.keys, now_unix_s)?;
                 self.check_open()?;
                 self.check_token(&caller)?;
+                self.take_of_user(cx, caller.sub)?;
                 let work = handler(&call, &caller)?;
                 self.hand_over(cx, route.lane, work, id, request_id)
             }
@@ -89,7 +95,12 @@ impl Shard {
         Ok(Outcome::Pending)
     }
 
-    fn upgrade(&mut self, request: &Request<'_>, now_unix_s: u64) -> Result<Upgrade<Session>, Error> {
+    fn upgrade(
+        &mut self,
+        cx: &Cx<'_, Shard>,
+        request: &Request<'_>,
+        now_unix_s: u64,
+    ) -> Result<Upgrade<Session>, Error> {
         let shared = &self.shared;
         let asked = auth::upgrade(request, &shared.upgrade_rules, &shared.keys, now_unix_s)?;
         if self.draining {
@@ -98,9 +109,27 @@ impl Shard {
         self.check_open()?;
         let claims = asked.claims;
         self.check_token(&claims)?;
+        self.take_of_user(cx, claims.sub)?;
         let session = Session::new(&claims);
         Ok(Upgrade { key: claims.sub, session, protocol: asked.protocol })
     }
+
+    fn take_of_user(&mut self, cx: &Cx<'_, Shard>, user_id: u64) -> Result<(), Error> {
+        let taken = self.http_rates.take_user(user_id, cx.now_ms());
+        self.check_rate(Caller::User, taken)
+    }
+
+    /// Err: the milliseconds to wait.
+    fn check_rate(&mut self, whose: Caller, taken: Result<(), u64>) -> Result<(), Error> {
+        let Err(retry_after_ms) = taken else { return Ok(()) };
+        self.counters.requests_too_fast.count(whose as usize);
+        let message = match whose {
+            Caller::User => "your devices together ask too often: slow down",
+            Caller::Ip => "too many requests from this address: slow down",
+        };
+        Err(Error::new(Code::RateLimited, message).retry_after_ms(retry_after_ms))
+    }
+
     /// Until the revocations are known, no token is good.
     fn check_open(&self) -> Result<(), Error> {
         if self.open { Ok(()) } else { Err(self.not_now()) }

@@ -17,7 +17,7 @@ use crate::{
     presence::Presence,
     protocol::{inbound::FrameLimits, outbound},
     random::Random,
-    rates::Rates,
+    rates::{Rates, http::HttpRates},
     recheck::Rechecks,
     revoke::set::Revocations,
     session::Session,
@@ -53,6 +53,7 @@ pub(crate) struct Shard {
     pub(crate) pending: Pending,
     pub(crate) unfinished: Unfinished,
     pub(crate) rates: Rates,
+    pub(crate) http_rates: HttpRates,
     pub(crate) agenda: Agenda,
     pub(crate) rechecks: Rechecks,
     pub(crate) revocations: Revocations,
@@ -79,6 +80,7 @@ impl Shard {
             pending: Pending::new(config.upstream.in_flight_per_shard_max),
             unfinished: Unfinished::new(config.upstream.unfinished_forget_ms),
             rates: Rates::new(&config.rates),
+            http_rates: HttpRates::new(&config.rates),
             rechecks: Rechecks::new(config.requests.rechecks_per_shard_max),
             revocations: Revocations::new(config.auth.revocations_max),
             agenda: Agenda::default(),
@@ -130,11 +132,13 @@ impl Shard {
         }
     }
 
-    /// Brings the gauges up to date.
+    /// Brings up to date what others count or keep.
     fn measure(&mut self, now_ms: u64) {
         self.counters.pending = self.pending.len() as u64;
         self.counters.unfinished_age_ms = self.unfinished.lag_ms(now_ms);
         self.counters.unfinished = self.unfinished.len() as u64;
+        let [user, ip] = self.http_rates.without_room();
+        self.counters.rates_without_room = [self.rates.without_room(), user, ip];
         self.counters.revocations = self.revocations.len() as u64;
     }
 

@@ -4,7 +4,11 @@ use gochat_infra::errors::Code;
 use prometheus_client::metrics::counter::Counter;
 
 use super::histogram::Histogram;
-use crate::{rates::Whose, shard::Closed, upstream::ack::Refusal};
+use crate::{
+    rates::{Whose, http::Caller},
+    shard::Closed,
+    upstream::ack::Refusal,
+};
 
 /// One shard's numbers. Gauges are `pending`, `unfinished`, `unfinished_age_ms` and `revocations`.
 #[derive(Debug, Clone, Default)]
@@ -33,11 +37,17 @@ pub(crate) struct Counters {
     pub(crate) delivery_latency: Histogram,
     pub(crate) retries: ByReason<{ Refusal::NAMES.len() }>,
     pub(crate) too_fast: ByReason<{ Whose::NAMES.len() }>,
+    pub(crate) requests_too_fast: ByReason<{ Caller::NAMES.len() }>,
+    /// In the order of [`WITHOUT_ROOM`].
+    pub(crate) rates_without_room: [u64; WITHOUT_ROOM.len()],
     pub(crate) rejects: ByCode,
     pub(crate) frame_errors: ByCode,
     pub(crate) request_errors: ByCode,
     pub(crate) closes: ByReason<{ Closed::NAMES.len() }>,
 }
+
+/// What was limited for less than each user or address, since there were too many of them.
+pub(super) const WITHOUT_ROOM: [&str; 3] = ["user_frames", "user_requests", "ip"];
 
 /// A number for each code of the error table.
 #[derive(Debug, Clone, Default)]

@@ -10,10 +10,14 @@ use prometheus_client::{
 };
 
 use super::{
-    counters::{ByCode, Counters},
+    counters::{ByCode, Counters, WITHOUT_ROOM},
     histogram::Histogram,
 };
-use crate::{rates::Whose, shard::Closed, upstream::ack::Refusal};
+use crate::{
+    rates::{Whose, http::Caller},
+    shard::Closed,
+    upstream::ack::Refusal,
+};
 
 type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
@@ -71,6 +75,10 @@ pub(super) fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> f
     by_reason(encoder, "retries", help, &Refusal::NAMES, shards, |c| &c.retries.0)?;
     let help = "Frames other than sends refused for their rate";
     by_reason(encoder, "too_fast", help, &Whose::NAMES, shards, |c| &c.too_fast.0)?;
+    let help = "HTTP requests refused for their rate";
+    by_reason(encoder, "requests_too_fast", help, &Caller::NAMES, shards, |c| &c.requests_too_fast.0)?;
+    let help = "Frames and requests whose user or address found no room among the buckets";
+    by_reason(encoder, "rates_without_room", help, &WITHOUT_ROOM, shards, |c| &c.rates_without_room)?;
     let help = "Connections closed by the gateway";
     by_reason(encoder, "closes", help, &Closed::NAMES, shards, |c| &c.closes.0)
 }

@@ -84,6 +84,11 @@ impl GatewayConfig {
             ("rates.user_requests_burst", rate.user_requests_burst.into(), 1, RATE_MAX),
             ("rates.refusals_per_s", rate.refusals_per_s.into(), 1, RATE_MAX),
             ("rates.refusals_burst", rate.refusals_burst.into(), 1, RATE_MAX),
+            ("rates.user_rest_per_s", rate.user_rest_per_s.into(), 1, RATE_MAX),
+            ("rates.user_rest_burst", rate.user_rest_burst.into(), 1, RATE_MAX),
+            ("rates.ip_auth_per_s", rate.ip_auth_per_s.into(), 1, RATE_MAX),
+            ("rates.ip_auth_burst", rate.ip_auth_burst.into(), 1, RATE_MAX),
+            ("rates.ips_per_shard_max", rate.ips_per_shard_max as u64, 1, 1 << 24),
             ("rates.users_per_shard_max", rate.users_per_shard_max as u64, 1, 1 << 24),
         ]
     }

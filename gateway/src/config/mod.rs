@@ -99,8 +99,9 @@ pub struct UpstreamConfig {
     pub unfinished_forget_ms: u64,
 }
 
-/// How fast clients may send. Each has a bucket of `burst` frames, filled at so many a second; a message above it is
-/// answered `retry` (1012), any other frame with `error` 1012, both with the time to wait.
+/// How fast clients may send and ask. Each has a bucket of `burst` frames, filled at so many a second; a message above it is
+/// answered `retry` (1012), any other frame with `error` 1012, an HTTP request with 429 (1012), all with the time to
+/// wait.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateConfig {
@@ -124,8 +125,20 @@ pub struct RateConfig {
     pub refusals_per_s: u32,
     /// Default 1,000.
     pub refusals_burst: u32,
-    /// Users of a shard whose buckets are not full. Default 100,000; for more of them only the connection's rates hold.
+    /// REST requests and upgrades with a token of one user; each shard counts for itself. Default 50 a second.
+    pub user_rest_per_s: u32,
+    /// Default 400.
+    pub user_rest_burst: u32,
+    /// Requests to register, log in or refresh from one IPv4 address or one IPv6 /64; each shard counts for itself.
+    /// Default 50 a second.
+    pub ip_auth_per_s: u32,
+    /// Default 500.
+    pub ip_auth_burst: u32,
+    /// Users of a shard whose buckets are not full, for frames and for REST each. Default 100,000. For frames of more
+    /// of them only the connection's rates hold; their REST requests share one bucket.
     pub users_per_shard_max: usize,
+    /// The same for addresses. Default 100,000; more of them share one bucket.
+    pub ips_per_shard_max: usize,
 }
 
 /// Bounds of what one connection may ask for by frames.
@@ -303,7 +316,12 @@ impl Default for RateConfig {
             user_requests_burst: 800,
             refusals_per_s: 50,
             refusals_burst: 1_000,
+            user_rest_per_s: 50,
+            user_rest_burst: 400,
+            ip_auth_per_s: 50,
+            ip_auth_burst: 500,
             users_per_shard_max: 100_000,
+            ips_per_shard_max: 100_000,
         }
     }
 }

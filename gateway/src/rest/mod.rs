@@ -8,7 +8,7 @@ pub(crate) mod groups;
 mod query;
 pub(crate) mod users;
 
-use std::pin::Pin;
+use std::{net::IpAddr, pin::Pin};
 
 use bytes::Bytes;
 use gochat_core::{Request, Response};
@@ -74,9 +74,14 @@ impl<'a> Call<'a> {
         Body::read_optional(self.request.body)
     }
 
-    /// Where the request came from, for logic's limits.
+    /// Where the request came from.
+    pub(crate) fn client_ip(&self) -> IpAddr {
+        self.request.peer.ip().to_canonical()
+    }
+
+    /// The same for logic's limits.
     fn peer_ip(&self) -> String {
-        self.request.peer.ip().to_canonical().to_string()
+        self.client_ip().to_string()
     }
 
     fn query(&self) -> Result<Query, Error> {

@@ -12,6 +12,7 @@ mod harness;
 mod limits;
 mod page;
 mod renew;
+mod request_rates;
 mod rest;
 mod revoke;
 mod send;

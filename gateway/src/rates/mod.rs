@@ -1,40 +1,10 @@
-//! How fast one connection and one user may send; pure. Token buckets, each a single number: the time at which it will
-//! be full again (GCRA).
+//! How fast one connection and one user may send, in token buckets; pure.
 
-use std::collections::HashMap;
+mod bucket;
+pub(crate) mod http;
 
+use self::bucket::{Bucket, Kept, Rate};
 use crate::config::RateConfig;
-
-/// What a bucket holds and how fast it fills.
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    interval_us: u64,
-    /// How far ahead of now a bucket's time may lie for one more to be taken.
-    ahead_max_us: u64,
-}
-
-impl Rate {
-    fn new(per_s: u32, burst: u32) -> Self {
-        let interval_us = 1_000_000 / u64::from(per_s.max(1));
-        Rate { interval_us, ahead_max_us: interval_us * u64::from(burst.saturating_sub(1)) }
-    }
-
-    /// Milliseconds until one may be taken; None: now.
-    fn wait_ms(&self, bucket: Bucket, now_us: u64) -> Option<u64> {
-        let ahead_us = bucket.full_us.saturating_sub(now_us);
-        (ahead_us > self.ahead_max_us).then(|| (ahead_us - self.ahead_max_us).div_ceil(1000))
-    }
-
-    fn take(&self, bucket: &mut Bucket, now_us: u64) {
-        bucket.full_us = bucket.full_us.max(now_us) + self.interval_us;
-    }
-}
-
-/// When it will be full, in microseconds of the shard's clock. A new one is.
-#[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
-    full_us: u64,
-}
 
 /// What is counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,22 +14,13 @@ pub(crate) enum Kind {
     Request,
 }
 
-/// Buckets of one connection, or of one user.
+/// Buckets of one connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Buckets {
-    sends: Bucket,
-    requests: Bucket,
-    /// Of a connection only: what was refused.
+    /// By [`Kind`].
+    frames: [Bucket; 2],
+    /// What was refused.
     refusals: Bucket,
-}
-
-impl Buckets {
-    fn of(&mut self, kind: Kind) -> &mut Bucket {
-        match kind {
-            Kind::Send => &mut self.sends,
-            Kind::Request => &mut self.requests,
-        }
-    }
 }
 
 /// Whose bucket was empty, and when to come again.
@@ -86,15 +47,9 @@ pub(crate) struct Rates {
     /// By [`Whose`], then by [`Kind`].
     rates: [[Rate; 2]; 2],
     refusals: Rate,
-    /// Only those whose buckets are not full: the others are as if new.
-    users: HashMap<u64, Buckets>,
-    users_max: usize,
-    /// With so many users, those whose buckets have filled are looked for.
-    sweep_at: usize,
+    /// By [`Kind`].
+    users: Kept<u64, 2>,
 }
-
-/// Fewer users than this are not worth looking through.
-const SWEEP_MIN: usize = 1024;
 
 impl Rates {
     pub(crate) fn new(config: &RateConfig) -> Self {
@@ -117,9 +72,7 @@ impl Rates {
                 ),
             ],
             refusals: Rate::new(config.refusals_per_s, config.refusals_burst),
-            users: HashMap::new(),
-            users_max: config.users_per_shard_max,
-            sweep_at: SWEEP_MIN.min(config.users_per_shard_max),
+            users: Kept::new(config.users_per_shard_max),
         }
     }
 
@@ -133,31 +86,25 @@ impl Rates {
     ) -> Result<(), TooFast> {
         let now_us = now_ms.saturating_mul(1000);
         let [of_connection, of_user] = self.rates.map(|rates| rates[kind as usize]);
-        if let Some(retry_after_ms) = of_connection.wait_ms(*own.of(kind), now_us) {
+        let own = &mut own.frames[kind as usize];
+        if let Some(retry_after_ms) = of_connection.wait_ms(*own, now_us) {
             return Err(TooFast { whose: Whose::Connection, retry_after_ms });
         }
-        if let Some(users) = self.room_for(user_id, now_us) {
-            let bucket = users.of(kind);
+        // When there is no room for the user, the connection's rate holds alone.
+        if let Some(buckets) = self.users.of(user_id, now_us) {
+            let bucket = &mut buckets[kind as usize];
             if let Some(retry_after_ms) = of_user.wait_ms(*bucket, now_us) {
                 return Err(TooFast { whose: Whose::User, retry_after_ms });
             }
             of_user.take(bucket, now_us);
         }
-        of_connection.take(own.of(kind), now_us);
+        of_connection.take(own, now_us);
         Ok(())
     }
 
-    /// The user's buckets. None when there is no room for them: then the connection's hold alone.
-    fn room_for(&mut self, user_id: u64, now_us: u64) -> Option<&mut Buckets> {
-        if self.users.len() >= self.sweep_at && !self.users.contains_key(&user_id) {
-            let filling = |buckets: &Buckets| buckets.sends.full_us.max(buckets.requests.full_us) > now_us;
-            self.users.retain(|_, buckets| filling(buckets));
-            self.sweep_at = (self.users.len() * 2).clamp(SWEEP_MIN.min(self.users_max), self.users_max);
-            if self.users.len() >= self.users_max {
-                return None;
-            }
-        }
-        Some(self.users.entry(user_id).or_default())
+    /// How often a user found no room.
+    pub(crate) fn without_room(&self) -> u64 {
+        self.users.without_room()
     }
 
     /// Notes that a frame was refused for its rate. True when the client does not stop.
@@ -188,6 +135,7 @@ mod tests {
             refusals_per_s: 1,
             refusals_burst: 2,
             users_per_shard_max: 2,
+            ..RateConfig::default()
         }
     }
 
@@ -242,9 +190,9 @@ mod tests {
         for user in 1..=3 {
             assert_eq!(rates.take(Kind::Send, user, &mut Buckets::default(), 1_000), Ok(()));
         }
-        assert_eq!(rates.users.len(), 2, "the third has no bucket and may send");
+        assert_eq!((rates.users.len(), rates.without_room()), (2, 1), "the third has no bucket and may send");
         assert_eq!(rates.take(Kind::Send, 4, &mut Buckets::default(), 1_100), Ok(()));
-        assert_eq!(rates.users.keys().collect::<Vec<_>>(), [&4]);
+        assert_eq!((rates.users.len(), rates.without_room()), (1, 1));
     }
 
     #[test]
