@@ -23,6 +23,8 @@ pub struct TaskConfig {
     /// First wait after a failed turn; it doubles up to `backoff_max_ms`, and is shortened by up to a half by chance.
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
+    /// Panicking turns of one task, without a good one between them, after which it goes to the dead letter.
+    pub panics_max: u32,
     /// How often purges of expired refresh tokens and revocations are put on the topic; the first ones at the start.
     pub purge_interval_s: u64,
     /// Rows that one step of a purge deletes at most, so that it never holds the store for long.
@@ -47,6 +49,7 @@ impl Default for TaskConfig {
             fan_out_page_members: 1000,
             backoff_min_ms: 100,
             backoff_max_ms: 60_000,
+            panics_max: 3,
             purge_interval_s: 60 * 60,
             purge_step_rows: 500,
             purge_steps: 1000,
@@ -82,6 +85,9 @@ impl TaskConfig {
         }
         if self.backoff_min_ms == 0 || self.backoff_min_ms > self.backoff_max_ms {
             return bad("backoff_min_ms", "must be at least 1 and at most backoff_max_ms");
+        }
+        if self.panics_max == 0 {
+            return bad("panics_max", "must be at least 1");
         }
         if self.purge_interval_s == 0 || self.purge_step_rows == 0 || self.purge_steps == 0 {
             return bad("purge_interval_s, purge_step_rows, purge_steps", "must be at least 1");

@@ -17,6 +17,8 @@ mod jobs;
 mod lanes;
 mod metrics;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,11 +37,11 @@ use tonic::service::Routes;
 
 pub use config::{BadConfig, TaskConfig};
 
-use attempt::Attempts;
+use attempt::{Attempts, Open};
 use backoff::Backoff;
 use consume::Consume;
 use grpc::DeadLetters;
-use jobs::Tools;
+use jobs::{Job, Tools};
 use lanes::Lanes;
 use metrics::TaskMetrics;
 
@@ -77,6 +79,10 @@ impl Task {
     /// # Errors
     /// A setting that cannot work, or a queue without our topics.
     pub async fn start(config: TaskConfig, deps: TaskDeps) -> Result<Task, StartError> {
+        Task::start_with(config, deps, Arc::new(Job::open))
+    }
+
+    fn start_with(config: TaskConfig, deps: TaskDeps, open: Open) -> Result<Task, StartError> {
         config.validate()?;
         let metrics = deps.metrics.with("task", TaskMetrics::register);
         let bounds = ConsumerConfig { max_records: config.batch_records, max_bytes: config.batch_bytes };
@@ -90,7 +96,9 @@ impl Task {
         };
         let attempts = Attempts {
             tools: Arc::new(tools),
+            open,
             turns: Semaphore::new(config.turns_at_once),
+            panics_max: config.panics_max,
             producer: producer.clone(),
             backoff: Backoff { min_ms: config.backoff_min_ms, max_ms: config.backoff_max_ms },
             metrics: metrics.clone(),

@@ -12,10 +12,18 @@ pub(crate) struct Labels {
     pub outcome: &'static str,
 }
 
+/// Task type and why it can never be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Buried {
+    pub kind: &'static str,
+    pub reason: &'static str,
+}
+
 /// Counters of the service; clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct TaskMetrics {
     pub tasks: Family<Labels, Counter>,
+    pub dead_letters: Family<Buried, Counter>,
     pub schedule_refused: Counter,
     pub replayed: Counter,
     pub held_tasks: Gauge,
@@ -29,6 +37,11 @@ impl TaskMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let all = Self::default();
         registry.register("tasks", "Attempts at tasks, by type and outcome", all.tasks.clone());
+        registry.register(
+            "dead_letters",
+            "Tasks that can never be done, by type and reason",
+            all.dead_letters.clone(),
+        );
         registry.register(
             "schedule_refused",
             "Regular tasks that the queue did not take; the next interval makes up for them",
@@ -50,5 +63,9 @@ impl TaskMetrics {
 
     pub(crate) fn count(&self, kind: &'static str, outcome: &'static str) {
         self.tasks.get_or_create(&Labels { kind, outcome }).inc();
+    }
+
+    pub(crate) fn count_dead_letter(&self, kind: &'static str, reason: &'static str) {
+        self.dead_letters.get_or_create(&Buried { kind, reason }).inc();
     }
 }

@@ -49,6 +49,9 @@ pub(crate) struct Tools {
 pub(crate) enum Job {
     Purge(Purge),
     FanOut(FanOut),
+    /// Behaves as a test says.
+    #[cfg(test)]
+    Scripted(crate::tests::Script),
 }
 
 impl Job {
@@ -81,6 +84,8 @@ impl Job {
         match self {
             Job::Purge(purge) => purge.turn().await,
             Job::FanOut(fan_out) => fan_out.turn().await,
+            #[cfg(test)]
+            Job::Scripted(script) => script().await,
         }
     }
 }
