@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use crate::control::Commands;
 use crate::data_dir::{DataDir, LAYOUT_VERSION, sync_dir};
 use crate::{Place, config, say};
 
@@ -45,34 +47,35 @@ struct Entry {
 }
 
 /// BackupService of a running server.
+#[derive(Clone)]
 pub(crate) struct Backups {
     pub(crate) data: DataDir,
     pub(crate) queue: Queue,
     /// The way to repo, with the time that a copy of the store may take.
     pub(crate) repo: Client,
-    pub(crate) one_at_a_time: Mutex<()>,
+    /// A backup is one of them although its client has gone: a stop waits for it, and ends it.
+    pub(crate) commands: Commands,
+    pub(crate) one_at_a_time: Arc<Mutex<()>>,
 }
 
 #[tonic::async_trait]
 impl BackupService for Backups {
     async fn backup(&self, request: Request<BackupRequest>) -> Result<Response<BackupResponse>, Status> {
         let dir = PathBuf::from(request.into_inner().dir);
-        let Ok(_alone) = self.one_at_a_time.try_lock() else {
+        let Ok(alone) = self.one_at_a_time.clone().try_lock_owned() else {
             return Err(Error::new(Code::Overloaded, "a backup is being made already").into());
         };
         let dir = self.check(&dir).map_err(|error| Error::invalid(format!("{error:#}")))?;
-        match self.write(&dir).await {
-            Ok(done) => {
-                tracing::info!(dir = %dir.display(), files = done.files, bytes = done.bytes, "backup made");
-                Ok(Response::new(done))
-            }
-            Err(error) => {
-                // It was new or empty: all in it is ours, and would only be in the way of the next one.
-                let _ = fs::remove_dir_all(&dir);
-                tracing::error!(dir = %dir.display(), error = format!("{error:#}"), "no backup was made");
-                Err(Error::new(Code::Unavailable, format!("no backup was made: {error:#}")).into())
-            }
-        }
+        let (backups, under_way) = (self.clone(), self.commands.begin());
+        // In a task of its own: a client that goes away leaves a whole backup or none, never a part.
+        let made = tokio::spawn(async move {
+            let _until_its_end = (under_way, alone);
+            backups.make(&dir).await
+        });
+        let made = made.await.map_err(Error::internal)?;
+        let refused =
+            |error: anyhow::Error| Error::new(Code::Unavailable, format!("no backup was made: {error:#}"));
+        Ok(Response::new(made.map_err(refused)?))
     }
 }
 
@@ -92,13 +95,30 @@ impl Backups {
         Ok(place)
     }
 
-    async fn write(&self, dir: &Path) -> Result<BackupResponse> {
-        fs::create_dir_all(dir).with_context(|| format!("{} can't be made", dir.display()))?;
-        for file in [self.data.keys(), self.data.refresh_secret()] {
-            copy(&file, &dir.join(file.file_name().unwrap_or_default()))?;
+    /// Writes it all, or leaves nothing.
+    async fn make(&self, dir: &Path) -> Result<BackupResponse> {
+        let made = tokio::select! {
+            made = self.write(dir) => made,
+            () = self.commands.cut() => Err(anyhow!("the server stops")),
+        };
+        match &made {
+            Ok(done) => {
+                tracing::info!(dir = %dir.display(), files = done.files, bytes = done.bytes, "backup made");
+            }
+            Err(error) => {
+                tracing::error!(dir = %dir.display(), error = format!("{error:#}"), "no backup was made");
+                if let Err(error) = remove(dir) {
+                    let dir = dir.display();
+                    tracing::error!(%error, %dir, "a part of a backup can't be removed; it holds signing keys");
+                }
+            }
         }
-        let (queue, to) = (self.queue.clone(), dir.join("queue"));
-        tokio::task::spawn_blocking(move || queue.copy_to(&to)).await??;
+        made
+    }
+
+    async fn write(&self, dir: &Path) -> Result<BackupResponse> {
+        let (backups, to) = (self.clone(), dir.to_owned());
+        tokio::task::spawn_blocking(move || backups.write_files(&to)).await??;
         let path = dir.join("gochat.db").to_str().context("the name of the folder must be UTF-8")?.to_owned();
         let copied = StoreRepoClient::new(self.repo.clone()).copy_store(CopyStoreRequest { path }).await;
         copied.map_err(|status| anyhow!("the store: {}", Error::from(status).message))?;
@@ -108,6 +128,31 @@ impl Backups {
         }
         let dir = dir.to_owned();
         tokio::task::spawn_blocking(move || finish(&dir)).await?
+    }
+
+    /// All but the store, and what has to be copied after it.
+    fn write_files(&self, dir: &Path) -> Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("{} can't be made", dir.display()))?;
+        for file in [self.data.keys(), self.data.refresh_secret()] {
+            copy(&file, &dir.join(file.file_name().unwrap_or_default()))?;
+        }
+        self.queue.copy_to(&dir.join("queue"))?;
+        Ok(())
+    }
+}
+
+/// Removes the folder of a backup that was given up. It was new or empty: all in it is ours. Where the folder itself
+/// has to stay, as a mount point has, it is left empty.
+fn remove(dir: &Path) -> std::io::Result<()> {
+    // A copy that can't be stopped may still be at work there; it fails once it finds its folder gone.
+    let mut tries = 100;
+    loop {
+        tries -= 1;
+        match fs::remove_dir_all(dir) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && tries > 0 => {}
+            Err(_) if is_free(dir).is_ok_and(|free| free) => return Ok(()),
+            done => return done,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ fn way_to(root: &Path) -> io::Result<Way> {
 
 /// The commands under way; clones share them. A connection that asks for nothing is none of them.
 #[derive(Clone)]
-struct Commands {
+pub(crate) struct Commands {
     under_way: watch::Sender<usize>,
     /// No further ones are taken.
     end: Shutdown,
@@ -58,8 +58,19 @@ struct Commands {
 }
 
 impl Commands {
-    fn new() -> Commands {
+    pub(crate) fn new() -> Commands {
         Commands { under_way: watch::Sender::new(0), end: Shutdown::new(), cut: Shutdown::new() }
+    }
+
+    /// Counts one that a stop has to wait for, until what is returned is dropped.
+    pub(crate) fn begin(&self) -> UnderWay {
+        self.under_way.send_modify(|count| *count += 1);
+        UnderWay(self.under_way.clone())
+    }
+
+    /// Waits until those under way are given up.
+    pub(crate) async fn cut(&self) {
+        self.cut.requested().await;
     }
 
     async fn none_under_way(&self) {
@@ -69,14 +80,7 @@ impl Commands {
 }
 
 /// One command, counted until it is dropped.
-struct UnderWay(watch::Sender<usize>);
-
-impl UnderWay {
-    fn begin(commands: &Commands) -> UnderWay {
-        commands.under_way.send_modify(|count| *count += 1);
-        UnderWay(commands.under_way.clone())
-    }
-}
+pub(crate) struct UnderWay(watch::Sender<usize>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
@@ -85,7 +89,7 @@ impl Drop for UnderWay {
 }
 
 async fn run(State(commands): State<Commands>, request: Request, next: Next) -> Response {
-    let _under_way = UnderWay::begin(&commands);
+    let _under_way = commands.begin();
     let refused = |sentence| Status::from(Error::new(Code::Unavailable, sentence)).into_http();
     // After it was counted: the stop sees it, or it sees the stop.
     if commands.end.is_requested() {
@@ -93,7 +97,7 @@ async fn run(State(commands): State<Commands>, request: Request, next: Next) -> 
     }
     tokio::select! {
         answer = next.run(request) => answer,
-        () = commands.cut.requested() => refused("the server stopped before this was done"),
+        () = commands.cut() => refused("the server stopped before this was done"),
     }
 }
 
@@ -107,10 +111,9 @@ pub(crate) struct Control {
 impl Control {
     /// Listens in a data folder until [`Control::end`]. The caller holds the folder's lock, so a socket that is
     /// there belongs to nobody any more.
-    pub(crate) fn listen(root: &Path, routes: Routes) -> Result<Control> {
+    pub(crate) fn listen(root: &Path, routes: Routes, commands: Commands) -> Result<Control> {
         let listener = bind(root)
             .with_context(|| format!("the control socket {} can't be made", root.join(NAME).display()))?;
-        let commands = Commands::new();
         let end = commands.end.clone();
         let counted = routes.into_axum_router().layer(from_fn_with_state(commands.clone(), run));
         let serving =
@@ -133,8 +136,8 @@ impl Control {
         self.commands.end.trigger();
         let _ = fs::remove_file(&self.file);
         if tokio::time::timeout(deadline, self.commands.none_under_way()).await.is_err() {
-            let (commands, deadline_ms) = (*self.commands.under_way.borrow(), deadline.as_millis() as u64);
-            tracing::warn!(commands, deadline_ms, "commands on the control socket are cut off");
+            let deadline_ms = deadline.as_millis() as u64;
+            tracing::warn!(deadline_ms, "commands on the control socket are cut off");
             self.commands.cut.trigger();
             self.commands.none_under_way().await;
         }

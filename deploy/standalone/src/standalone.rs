@@ -1,4 +1,5 @@
 //! Every service in one process: who is started with what, and who stops before whom.
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -19,12 +20,11 @@ use gochat_proto::topics;
 use gochat_repo::{Repo, RepoDeps};
 use gochat_task::{Task, TaskDeps};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::sync::Mutex;
 use tonic::service::Routes;
 
 use crate::backup::Backups;
 use crate::config::Config;
-use crate::control::Control;
+use crate::control::{Commands, Control};
 use crate::data_dir::DataDir;
 use crate::keys::Keys;
 use crate::say;
@@ -33,6 +33,8 @@ use crate::say;
 pub(crate) const WORKER_ID: u16 = 0;
 /// What helps against damage.
 const RESTORE: &str = "restore the data folder from a backup (gochat restore)";
+/// How long the end of the process waits for work that nobody waits for any more.
+const LEAVE: Duration = Duration::from_secs(1);
 /// The only gateway's partition of gochat.downstream.
 const GATEWAY_SLOT: u32 = 0;
 
@@ -84,7 +86,10 @@ pub(crate) fn run(config: Config) -> Result<()> {
     telemetry::init_logs(&config.log)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    let done = runtime.block_on(serve(config));
+    // A copy for a backup that was cut off may be at work on a large file, which is gone when it ends.
+    runtime.shutdown_timeout(LEAVE);
+    done
 }
 
 /// Each connection is a file descriptor, and shells often allow only 1,024: takes what the system allows.
@@ -178,8 +183,9 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
     )
     .await?;
     let gateway = start_gateway(config, &shared, &logic)?;
-    let orders = orders(config, data, &shared, [logic.routes(), task.routes(), repo.routes()]);
-    let control = Control::listen(data.root(), orders)?;
+    let commands = Commands::new();
+    let orders = orders(config, data, &shared, &commands, [logic.routes(), task.routes(), repo.routes()]);
+    let control = Control::listen(data.root(), orders, commands)?;
     let Shared { queue, readiness, services, .. } = shared;
     Ok(Running { control, gateway, services, logic, task, repo, queue, admin, admin_end, readiness })
 }
@@ -280,12 +286,19 @@ impl Running {
 }
 
 /// What the control socket answers: of the services' calls only those that are meant for operators.
-fn orders(config: &Config, data: &DataDir, shared: &Shared, [logic, task, repo]: [Routes; 3]) -> Routes {
+fn orders(
+    config: &Config,
+    data: &DataDir,
+    shared: &Shared,
+    commands: &Commands,
+    [logic, task, repo]: [Routes; 3],
+) -> Routes {
     let backups = Backups {
         data: data.clone(),
         queue: shared.queue.clone(),
         repo: Client::local(repo).with_config(&RpcConfig { deadline_ms: config.backup_deadline_ms }),
-        one_at_a_time: Mutex::default(),
+        commands: commands.clone(),
+        one_at_a_time: Arc::default(),
     };
     let token_life_ms =
         u64::from(config.logic.auth.access_token_s) * 1000 + config.gateway.auth.token_grace_ms;

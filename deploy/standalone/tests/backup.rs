@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use harness::disk::{SlowFile, SmallDisk};
 use harness::{Client, Server, User, single};
 use serde_json::{Value, json};
 
@@ -175,4 +176,45 @@ fn no_way_round_leads_into_the_data_folder() {
     // One that stays outside is taken.
     done(&["backup"], &data.join("../copy"), &data);
     assert!(temp.path().join("copy/manifest.json").exists());
+}
+
+#[test]
+fn a_backup_whose_client_has_gone_is_made_whole() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, dir, other) =
+        (temp.path().join("data"), temp.path().join("backup"), temp.path().join("other"));
+    let server = Server::start(&data);
+    server.user("ann");
+    let mut keys = SlowFile::hold(&data.join("keys.json"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gochat"));
+    let mut client = command.arg("backup").arg(&dir).arg("--data").arg(&data).spawn().unwrap();
+    keys.wait_for_reader();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    refused(&["backup"], &temp.path().join("second"), &data, &["a backup is being made already"]);
+    keys.release();
+    harness::until("the backup is whole", || dir.join("manifest.json").exists());
+    drop(server);
+    done(&["restore"], &dir, &other);
+    Server::start(&other).login("ann");
+}
+
+#[test]
+fn a_full_disk_takes_no_backup_and_keeps_no_part_of_one() {
+    let Some(disk) = SmallDisk::mount(4) else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let server = Server::start(&data);
+    let dir = disk.path().join("backup");
+    let ballast = disk.fill();
+    refused(&["backup"], &dir, &data, &["no backup was made", "No space left"]);
+    assert!(!dir.exists());
+    // Enough for the keys and the queue.
+    ballast.make_room(64 << 10);
+    refused(&["backup"], &dir, &data, &["no backup was made", "full"]);
+    assert!(!dir.exists());
+    drop(ballast);
+    // A folder that can't be removed with what is in it.
+    done(&["backup"], disk.path(), &data);
+    server.user("ann");
 }

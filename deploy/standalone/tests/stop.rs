@@ -3,7 +3,9 @@ mod harness;
 
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 
+use harness::disk::SlowFile;
 use harness::{Server, single};
 
 #[test]
@@ -77,4 +79,42 @@ fn a_stop_waits_for_no_idle_operator() {
     assert_eq!(status.code(), Some(0), "{status}");
     assert_eq!(a.wait_for_close(), Some(1001));
     drop(idle);
+}
+
+/// A server that makes a backup is told to stop, and cuts it off. The sentence that the operator is told.
+fn cuts_a_backup_off(operator_stays: bool) -> String {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, dir) = (temp.path().join("data"), temp.path().join("backup"));
+    let mut server = Server::start_as(&data, &[], &[("GOCHAT__CONTROL_DEADLINE_MS", "50")]);
+    let ann = server.user("ann");
+    let mut a = server.connect(&ann);
+    let mut keys = SlowFile::hold(&data.join("keys.json"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gochat"));
+    command.arg("backup").arg(&dir).arg("--data").arg(&data).stderr(Stdio::piped());
+    let mut operator = command.spawn().unwrap();
+    keys.wait_for_reader();
+    if !operator_stays {
+        operator.kill().unwrap();
+        operator.wait().unwrap();
+    }
+    assert!(dir.exists());
+    let status = server.terminate();
+    assert_eq!(status.code(), Some(0), "{status}");
+    assert!(!dir.exists(), "a part of a backup stays");
+    assert_eq!(a.wait_for_close(), Some(1001));
+    keys.release();
+    server.restart();
+    server.login("ann");
+    String::from_utf8(operator.wait_with_output().unwrap().stderr).unwrap()
+}
+
+#[test]
+fn a_stop_cuts_commands_off_after_their_time_and_says_so() {
+    let said = cuts_a_backup_off(true);
+    assert!(said.contains("the server stopped before this was done"), "{said}");
+}
+
+#[test]
+fn a_stop_ends_a_backup_that_nobody_waits_for() {
+    assert_eq!(cuts_a_backup_off(false), "");
 }

@@ -1,9 +1,12 @@
 //! Disks that a test can fill and break.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::fs::OFlags;
 
 use tempfile::TempDir;
 
@@ -67,9 +70,57 @@ pub struct Ballast {
     path: PathBuf,
 }
 
+impl Ballast {
+    /// Gives so much of the space back.
+    pub fn make_room(&self, bytes: u64) {
+        let file = OpenOptions::new().write(true).open(&self.path).expect("the ballast can be opened");
+        let length = file.metadata().expect("it has a length").len();
+        file.set_len(length - bytes).expect("the ballast can be cut");
+    }
+}
+
 impl Drop for Ballast {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A private file that is as slow as a test wants: whoever opens it waits until [`SlowFile::release`].
+pub struct SlowFile {
+    path: PathBuf,
+    text: Vec<u8>,
+    writer: Option<File>,
+}
+
+impl SlowFile {
+    pub fn hold(path: &Path) -> SlowFile {
+        let text = fs::read(path).expect("the file is there");
+        fs::remove_file(path).expect("the file can be removed");
+        // Of a pipe with a name nothing can be read before somebody writes into it.
+        let made = Command::new("mkfifo").args(["-m", "600"]).arg(path).status();
+        assert!(made.expect("mkfifo runs").success());
+        SlowFile { path: path.to_owned(), text, writer: None }
+    }
+
+    /// Returns once somebody has opened it to read.
+    pub fn wait_for_reader(&mut self) {
+        super::until("somebody reads the slow file", || {
+            let opened =
+                OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(&self.path);
+            self.writer = opened.ok();
+            self.writer.is_some()
+        });
+    }
+
+    /// Who waits gets what was in the file, and the file is one again.
+    pub fn release(mut self) {
+        fs::remove_file(&self.path).expect("the pipe can be removed");
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path);
+        file.and_then(|mut file| file.write_all(&self.text)).expect("the file can be put back");
+        if let Some(mut writer) = self.writer.take() {
+            // The reader may be gone.
+            let _ = writer.write_all(&self.text);
+        }
     }
 }
 

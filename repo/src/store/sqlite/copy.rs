@@ -11,6 +11,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::SqliteStore;
+use super::disk;
 use super::open::{cannot_open, read_epoch};
 use crate::store::{Result, refuse};
 
@@ -42,7 +43,11 @@ impl SqliteStore {
         let text = path.to_str().ok_or_else(|| refuse::invalid("the path must be UTF-8"))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(text).execute(&mut conn).await;
         let closed = conn.close().await;
-        copied.map(drop).and(closed).map_err(refuse::database)?;
+        // The place is the caller's choice: he is told what is wrong with it.
+        copied.map(drop).and(closed).map_err(|error| {
+            let cause = disk::cause(&refuse::database(error));
+            Error::new(Code::Unavailable, format!("{} can't be written: {cause}", path.display()))
+        })?;
         let synced = tokio::task::spawn_blocking({
             let path = path.to_owned();
             move || sync(&path)
