@@ -48,12 +48,8 @@ seed() { # seed USERS MESSAGES
     "$bin/gochat" seed --data "$work/data" --users "$1" --messages "$2" --out "$work/users.jsonl"
 }
 
-median() { # median KEY FILE…: of a number that stands once in each file; ack_us.p99 names one inside an object
-    key=$1; shift
-    for file in "$@"; do
-        tr -d ' \n' <"$file" | sed -n "s/.*\"${key%.*}\":\({[^}]*\"${key#*.}\":\)\{0,1\}\([0-9.]*\).*/\2/p"
-        echo
-    done | grep . | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+median() { # median FIGURE FILE…
+    "$bin/gochat-perf" median "$@"
 }
 
 if [ "$what" = chat ] || [ "$what" = all ]; then
@@ -70,10 +66,10 @@ if [ "$what" = chat ] || [ "$what" = all ]; then
     stop
     for rate in $rates; do
         echo "median of $rounds at $rate messages/s, $stored stored: rate $(median rate "$out"/chat-"$rate"-*.json)/s," \
-            "stored after p50 $(median ack_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median ack_us.p99 "$out"/chat-"$rate"-*.json) us," \
-            "delivered after p50 $(median deliver_us.p50 "$out"/chat-"$rate"-*.json) p99 $(median deliver_us.p99 "$out"/chat-"$rate"-*.json) us," \
-            "server CPU $(median server_cpu_us_per_message "$out"/chat-"$rate"-*.json) us a message," \
-            "RSS $(($(median server_rss_bytes "$out"/chat-"$rate"-*.json) / 1048576)) MiB"
+            "stored after p50 $(median ack.p50 "$out"/chat-"$rate"-*.json) p99 $(median ack.p99 "$out"/chat-"$rate"-*.json) us," \
+            "delivered after p50 $(median deliver.p50 "$out"/chat-"$rate"-*.json) p99 $(median deliver.p99 "$out"/chat-"$rate"-*.json) us," \
+            "server CPU $(median server_cpu_us_per_op "$out"/chat-"$rate"-*.json) us a message," \
+            "RSS $(($(median server_rss "$out"/chat-"$rate"-*.json) / 1048576)) MiB"
     done
 fi
 

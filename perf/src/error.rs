@@ -21,4 +21,10 @@ pub enum LoadError {
     /// The server refused or broke a REST call that the load needs.
     #[error("{call} failed: {why}")]
     Rest { call: String, why: String },
+    /// The caller's: another file.
+    #[error("report {path}: {why}")]
+    BadReport { path: String, why: String },
+    /// The process whose cost was being measured has ended.
+    #[error("the server's process {pid} has ended")]
+    ServerGone { pid: u32 },
 }

@@ -5,7 +5,9 @@
 //! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
-//! - [`scenario`]: the commands of `gochat-perf`.
+//! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
+//! - `meter`: what the server, this program and the machine spend meanwhile. `report`: what a run leaves behind.
+//! - [`command`]: the command line.
 //!
 //! *Invariant:* nothing here depends on the server's crates; the WebSocket codec is tungstenite and the JSON is
 //! written anew, so that one bug cannot hide on both sides.
@@ -14,14 +16,17 @@
 
 pub mod checker;
 mod client;
+pub mod command;
 mod config;
 mod error;
+mod exit;
+mod latency;
 mod load;
+mod meter;
 mod misbehave;
-pub mod report;
+mod report;
 pub mod rest;
-pub mod scenario;
-pub mod server_meter;
+mod scenario;
 mod swarm;
 mod tally;
 pub mod users;
@@ -29,5 +34,7 @@ mod wire;
 
 pub use config::{ClientRules, LoadConfig, Room, Target, random_run};
 pub use error::LoadError;
+pub use exit::Exit;
+pub use latency::{Latency, Percentiles};
 pub use load::{ChatLoad, LoadOutcome};
 pub use tally::{Latencies, Progress};

@@ -128,6 +128,11 @@ impl ChatLoad {
         self.control.counters.snapshot()
     }
 
+    /// What was measured since the last call, as far as the threads have handed it over (four times a second).
+    pub fn fresh_latencies(&self) -> Latencies {
+        self.control.fresh_latencies()
+    }
+
     /// The last thing that went wrong, in words; empty: nothing.
     pub fn trouble(&self) -> String {
         self.control.counters.trouble()
@@ -159,7 +164,6 @@ impl ChatLoad {
             match thread.join() {
                 Ok(harvest) => {
                     outcome.history.conversations.extend(harvest.conversations);
-                    outcome.latencies.merge(&harvest.latencies);
                     outcome.unfinished += harvest.unfinished;
                     outcome.unread += harvest.unread;
                 }
@@ -167,6 +171,7 @@ impl ChatLoad {
             }
         }
         outcome.progress = self.progress();
+        outcome.latencies = self.control.all_latencies();
         outcome
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hdrhistogram::Histogram;
+use crate::latency::Latency;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -99,69 +99,41 @@ impl Counters {
     }
 }
 
-/// Latencies in µs from the moment when a message was due, so that a stall of the server or of this
-/// program counts for every message that had to wait behind it.
-#[derive(Debug, Clone)]
-pub struct Latencies {
-    /// Due → first `stored` ack.
-    pub ack: Histogram<u64>,
-    /// Due → given to the receiver's application, in order.
-    pub deliver: Histogram<u64>,
-    /// Due → taken up by this program: its own share in the two above.
-    pub lateness: Histogram<u64>,
-    /// Cut by an outage → connected again.
-    pub back: Histogram<u64>,
-    /// Cut by an outage → connected, and nothing that the server holds is missing.
-    pub synced: Histogram<u64>,
-}
-
-/// An hour; longer counts as this.
-const LATENCY_US_MAX: u64 = 3_600_000_000;
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Latencies {
-            ack: histogram(),
-            deliver: histogram(),
-            lateness: histogram(),
-            back: histogram(),
-            synced: histogram(),
+macro_rules! latencies {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Latencies from the moment when a message was due, so that a stall of the server or of this
+        /// program counts for every message that had to wait behind it.
+        #[derive(Debug, Clone, Default)]
+        pub struct Latencies {
+            $($(#[$doc])* pub $name: Latency,)*
         }
-    }
+
+        impl Latencies {
+            pub(crate) fn merge(&mut self, other: &Latencies) {
+                $(if other.$name.len() > 0 { self.$name.merge(&other.$name); })*
+            }
+
+            pub(crate) fn clear(&mut self) {
+                $(if self.$name.len() > 0 { self.$name.clear(); })*
+            }
+
+            /// Those that hold anything, by name.
+            pub(crate) fn named(self) -> impl Iterator<Item = (&'static str, Latency)> {
+                [$((stringify!($name), self.$name)),*].into_iter().filter(|(_, latency)| latency.len() > 0)
+            }
+        }
+    };
 }
 
-fn histogram() -> Histogram<u64> {
-    // Constant arguments within the crate's limits: 1 < 2 * low <= high, at most 5 digits.
-    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).unwrap_or_else(|_| unreachable!("constant bounds"))
-}
-
-impl Latencies {
-    pub(crate) fn record_ack(&mut self, us: u64) {
-        self.ack.saturating_record(us);
-    }
-
-    pub(crate) fn record_deliver(&mut self, us: u64) {
-        self.deliver.saturating_record(us);
-    }
-
-    pub(crate) fn record_lateness(&mut self, us: u64) {
-        self.lateness.saturating_record(us);
-    }
-
-    pub(crate) fn record_back(&mut self, us: u64) {
-        self.back.saturating_record(us);
-    }
-
-    pub(crate) fn record_synced(&mut self, us: u64) {
-        self.synced.saturating_record(us);
-    }
-
-    pub(crate) fn merge(&mut self, other: &Latencies) {
-        // Same bounds on both sides: cannot fail.
-        let _ = self.ack.add(&other.ack);
-        let _ = self.deliver.add(&other.deliver);
-        let _ = self.lateness.add(&other.lateness);
-        let _ = self.back.add(&other.back);
-        let _ = self.synced.add(&other.synced);
-    }
+latencies! {
+    /// Due → first `stored` ack.
+    ack,
+    /// Due → given to the receiver's application, in order.
+    deliver,
+    /// Due → taken up by this program: its own share in the two above.
+    lateness,
+    /// Cut by an outage → connected again.
+    back,
+    /// Cut by an outage → connected, and nothing that the server holds is missing.
+    synced,
 }

@@ -47,6 +47,17 @@ impl Verdict {
         self.lost + self.doubled + self.gaps + self.out_of_order + self.phantom == 0
     }
 
+    /// Counts what another load broke too.
+    pub(crate) fn merge(&mut self, other: Verdict) {
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.gaps += other.gaps;
+        self.out_of_order += other.out_of_order;
+        self.phantom += other.phantom;
+        self.findings.extend(other.findings);
+        self.findings.truncate(FINDINGS_MAX);
+    }
+
     pub(super) fn report(&mut self, fault: Fault, count: u64, conversation: &str, text: String) {
         *match fault {
             Fault::Lost => &mut self.lost,

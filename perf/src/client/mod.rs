@@ -140,7 +140,7 @@ impl Client {
         }
         sends.push(SendRecord { due_us, ..SendRecord::default() });
         Counters::add(&turn.counters.sent);
-        turn.latencies.record_lateness(turn.now_us.saturating_sub(due_us));
+        turn.latencies.lateness.record(turn.now_us.saturating_sub(due_us));
         self.pump(turn);
     }
 
@@ -344,7 +344,7 @@ impl Client {
                 if !record.is_final() {
                     record.stored = Some(stored);
                     Counters::add(&turn.counters.stored);
-                    turn.latencies.record_ack(turn.now_us.saturating_sub(record.due_us));
+                    turn.latencies.ack.record(turn.now_us.saturating_sub(record.due_us));
                 } else if record.stored != Some(stored) {
                     record.contradicted = true;
                 }
@@ -376,7 +376,7 @@ impl Client {
             };
             Counters::add(&turn.counters.delivered);
             if let Some(send) = talk.members[member as usize].sends.get(n as usize) {
-                turn.latencies.record_deliver(turn.now_us.saturating_sub(send.due_us));
+                turn.latencies.deliver.record(turn.now_us.saturating_sub(send.due_us));
             }
         }
     }

@@ -1,77 +1,64 @@
-//! What the commands share: users, a time of sending, the end of a load and its verdict.
+//! What scenarios of chatting users share: a time of sending, the end of a load and its verdict.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Exit, mib, say, trouble_of};
-use crate::checker::{self, Verdict};
-use crate::config::Target;
-use crate::error::LoadError;
-use crate::load::{ChatLoad, LoadOutcome};
-use crate::report::{ChatReport, Percentiles, SendingWindow};
-use crate::server_meter::{ServerMeter, own_cpu_s};
-use crate::tally::Progress;
-use crate::users::{self, User};
+use serde::Serialize;
 
-/// `count` users of a file, or new ones where there is none.
-pub(super) fn bring_users(
-    file: Option<&Path>,
-    count: usize,
-    target: &Target,
-    run: &str,
-) -> Result<Vec<User>, LoadError> {
-    let Some(path) = file else {
-        say(format_args!("registering {count} users"));
-        return users::register(target, count, run, |done| {
-            if done.is_multiple_of(100) {
-                say(format_args!("registered {done}"));
-            }
-        });
-    };
-    let users = users::read_users_file(path, count)?;
-    if users.len() < count {
-        let why = format!("it has {} users of the {count} that are needed", users.len());
-        return Err(LoadError::BadUsersFile { path: path.display().to_string(), why });
-    }
-    Ok(users)
-}
+use super::fleet::trouble_of;
+use super::{Brought, Stage, mib, say};
+use crate::checker::{self, Verdict};
+use crate::error::LoadError;
+use crate::latency::Percentiles;
+use crate::load::{ChatLoad, LoadOutcome};
+use crate::report::{Better, Interval, SendingWindow};
+use crate::tally::Progress;
+
+/// A line and an interval this often.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The time of sending, second by second.
 pub(super) fn send(
     load: &ChatLoad,
     lasting: Duration,
-    mut meter: Option<&mut ServerMeter>,
+    stage: &mut Stage,
 ) -> Result<SendingWindow, LoadError> {
-    let server_before = meter.as_mut().map(|meter| meter.read()).transpose()?;
-    let client_before = own_cpu_s();
+    let mut start = stage.begin_window()?;
     let began = load.begin_for(lasting);
-    let until = began + lasting;
-    let mut last = Progress::default();
-    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-        std::thread::sleep(rest.min(Duration::from_secs(1)));
-        let now = load.progress();
-        show_progress(load, began.elapsed(), &last, &now);
-        last = now;
-    }
-    let (seconds, stored) = (began.elapsed().as_secs_f64(), load.progress().stored);
-    let server = meter.as_mut().map(|meter| meter.read()).transpose()?;
-    Ok(SendingWindow {
-        seconds,
-        stored,
-        server_cpu_s: server.zip(server_before).map(|(after, before)| after.cpu_s - before.cpu_s),
-        server_rss_bytes: server.map(|server| server.rss_bytes),
-        client_cpu_s: own_cpu_s() - client_before,
-    })
+    stage.begin_intervals_at(&mut start, began);
+    watch_until(load, began + lasting, stage)?;
+    stage.end_window(&start, load.progress().stored)
 }
 
-fn show_progress(load: &ChatLoad, at: Duration, last: &Progress, now: &Progress) {
+/// A line and an interval each second until then.
+pub(super) fn watch_until(load: &ChatLoad, until: Instant, stage: &mut Stage) -> Result<(), LoadError> {
+    let began = Instant::now();
+    let mut last = load.progress();
+    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
+        std::thread::sleep(rest.min(EVERY));
+        let now = load.progress();
+        let interval = stage.end_interval(now.stored, &load.fresh_latencies().deliver)?;
+        show_progress(load, began.elapsed(), &interval, &last, &now);
+        last = now;
+    }
+    Ok(())
+}
+
+fn show_progress(load: &ChatLoad, at: Duration, interval: &Interval, last: &Progress, now: &Progress) {
     let open = now.sent - now.stored - now.rejected;
+    let latency = interval.latency_us.map_or(String::new(), |us| {
+        format!(
+            "  p50 {:.1} p99 {:.1} max {:.1} ms",
+            us.p50 as f64 / 1e3,
+            us.p99 as f64 / 1e3,
+            us.max as f64 / 1e3
+        )
+    });
     say(format_args!(
-        "{:>5.1} s  sent {}  stored {} (+{})  delivered {}  open {open}  rejected {}  retries {}  connected {} {}",
+        "{:>5.1} s  sent {}  stored {} (+{})  delivered {}{latency}  open {open}  rejected {}  retries {}  connected {} {}",
         at.as_secs_f64(),
         now.sent,
         now.stored,
-        now.stored - last.stored,
+        interval.done,
         now.delivered,
         now.rejected,
         now.retried,
@@ -85,46 +72,108 @@ fn show_progress(load: &ChatLoad, at: Duration, last: &Progress, now: &Progress)
 }
 
 /// The unfinished, the last deliveries and the final reading, with a line each second.
-pub(super) fn settle(load: ChatLoad, users: usize, deadline: Duration) -> LoadOutcome {
+pub(super) fn settle(load: ChatLoad, sessions: usize, deadline: Duration) -> LoadOutcome {
     let until = Instant::now() + deadline;
     load.finish(deadline);
     say(format_args!("settling and reading every history"));
     let mut shown = Instant::now();
     while !load.is_finished() && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
-        if shown.elapsed() >= Duration::from_secs(1) {
+        if shown.elapsed() >= EVERY {
             shown = Instant::now();
             let now = load.progress();
             let open = now.sent - now.stored - now.rejected;
-            say(format_args!("settling: {open} open, {} of {} histories read", now.finished, users));
+            say(format_args!("settling: {open} open, {} of {sessions} histories read", now.finished));
         }
     }
     load.stop(until.saturating_duration_since(Instant::now()))
 }
 
-/// A load that was judged.
-#[derive(Debug)]
-pub(super) struct Judged {
-    pub(super) report: ChatReport,
-    pub(super) verdict: Verdict,
-    pub(super) exit: Exit,
+/// A chat that was judged: what `gochat-perf chat` reports, and part of what others do. These keys are kept.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct ChatResult {
+    /// Messages that became due and were taken on.
+    pub(super) sent: u64,
+    pub(super) stored: u64,
+    /// Messages given to their receiver's application.
+    pub(super) delivered: u64,
+    pub(super) rejected: u64,
+    /// Acknowledged and not in every member's history, or stored and never delivered, or without a final
+    /// answer when the load gave up.
+    pub(super) lost: u64,
+    pub(super) doubled: u64,
+    /// Seqs missing in a final history (a broken promise), plus holes in live delivery that a sync had to
+    /// fill (allowed, and worth knowing).
+    pub(super) gaps: u64,
+    pub(super) out_of_order: u64,
+    /// Messages stored a second while sending.
+    pub(super) rate: f64,
+    pub(super) ack_us: Percentiles,
+    pub(super) deliver_us: Percentiles,
+    /// `null`: the server's process is unknown, or nothing was stored.
+    pub(super) server_cpu_us_per_message: Option<f64>,
+    pub(super) server_rss_bytes: Option<u64>,
 }
 
-pub(super) fn judge(outcome: &LoadOutcome, window: &SendingWindow) -> Judged {
+/// A load's end, judged.
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) result: ChatResult,
+    pub(super) verdict: Verdict,
+    /// What could not be judged, in words: as bad as a broken promise.
+    pub(super) broken: Vec<String>,
+    window: SendingWindow,
+    outcome: LoadOutcome,
+}
+
+pub(super) fn judge(outcome: LoadOutcome, window: SendingWindow) -> Judged {
     let verdict = checker::check(&outcome.history);
-    let report = ChatReport::new(outcome, &verdict, window);
-    let exit = if verdict.holds() && outcome.is_complete() { Exit::Ok } else { Exit::Broken };
-    Judged { report, verdict, exit }
+    let progress = &outcome.progress;
+    let result = ChatResult {
+        sent: progress.sent,
+        stored: progress.stored,
+        delivered: progress.delivered,
+        rejected: progress.rejected,
+        lost: verdict.lost + outcome.unfinished,
+        doubled: verdict.doubled,
+        gaps: verdict.gaps + progress.holes,
+        out_of_order: verdict.out_of_order,
+        rate: window.rate(),
+        ack_us: outcome.latencies.ack.percentiles(),
+        deliver_us: outcome.latencies.deliver.percentiles(),
+        server_cpu_us_per_message: window.server_cpu_us_per_op(),
+        server_rss_bytes: window.server_rss_bytes,
+    };
+    let broken = (!outcome.is_complete()).then(|| {
+        format!(
+            "incomplete: {} messages without a final answer, {} histories not read, {} threads of this program failed",
+            outcome.unfinished, outcome.unread, outcome.panicked
+        )
+    });
+    Judged { result, verdict, broken: broken.into_iter().collect(), window, outcome }
 }
 
 impl Judged {
-    pub(super) fn print(&self, outcome: &LoadOutcome, window: &SendingWindow) {
-        let Judged { report, verdict, .. } = self;
-        let progress = &outcome.progress;
-        println!("sent {} · stored {} · delivered {}", report.sent, report.stored, report.delivered);
-        println!("rejected {} · rate {} messages/s", report.rejected, report.rate);
-        println!("ack      {}", report.ack_us);
-        println!("deliver  {}", report.deliver_us);
+    pub(super) fn holds(&self) -> bool {
+        self.verdict.holds() && self.broken.is_empty()
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.outcome.progress
+    }
+
+    pub(super) fn latencies(&self) -> &crate::tally::Latencies {
+        &self.outcome.latencies
+    }
+
+    /// All but the verdict, which every scenario prints at its end.
+    pub(super) fn print(&self) {
+        let Judged { result, window, .. } = self;
+        let progress = self.progress();
+        println!("sent {} · stored {} · delivered {}", result.sent, result.stored, result.delivered);
+        println!("rejected {} · rate {} messages/s", result.rejected, result.rate);
+        println!("ack      {}", result.ack_us);
+        println!("deliver  {}", result.deliver_us);
         println!(
             "retries {} · re-sent {} · holes synced {} · redelivered {} · resyncs {} · disconnects {} · skipped {} · \
              bad frames {}",
@@ -137,20 +186,33 @@ impl Judged {
             progress.skipped,
             progress.bad_frames
         );
-        if let (Some(cpu_us), Some(rss)) = (report.server_cpu_us_per_message, report.server_rss_bytes) {
+        if let (Some(cpu_us), Some(rss)) = (result.server_cpu_us_per_message, result.server_rss_bytes) {
             println!("server   {cpu_us} µs of CPU a message · {:.1} MiB resident", mib(rss));
         }
         println!(
             "client   {:.1} µs of CPU a message · late by {}",
-            window.client_cpu_us_per_message(),
-            Percentiles::of(&outcome.latencies.lateness)
+            window.client_cpu_us_per_op().unwrap_or(0.0),
+            self.latencies().lateness.percentiles()
         );
-        println!("{verdict}");
-        if !outcome.is_complete() {
-            println!(
-                "INCOMPLETE: {} messages without a final answer, {} histories not read, {} threads of this program failed",
-                outcome.unfinished, outcome.unread, outcome.panicked
-            );
+    }
+
+    /// `result` stands for the scenario's own keys.
+    pub(super) fn bring(self, result: &impl Serialize) -> Brought {
+        let mut figures = self.window.figures();
+        let progress = &self.outcome.progress;
+        figures.add("lost", self.result.lost as f64, "", Better::Lower);
+        figures.add("holes_synced", progress.holes as f64, "", Better::Lower);
+        figures.add("retries", progress.retried as f64, "", Better::Lower);
+        figures.add("rejected", progress.rejected as f64, "", Better::Lower);
+        figures.add("skipped", progress.skipped as f64, "", Better::Lower);
+        figures.add("disconnects", progress.disconnects as f64, "", Better::Lower);
+        Brought {
+            verdict: self.verdict,
+            broken: self.broken,
+            figures,
+            latencies: self.outcome.latencies.named().collect(),
+            main_latency: Some("deliver"),
+            result: serde_json::to_value(result).unwrap_or_default(),
         }
     }
 }

@@ -1,64 +1,59 @@
 //! `gochat-perf hostile`: the same chat with and without misbehaving connections beside it, by turns.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Exit, course, default_threads, say, wait_connected, write_json};
-use crate::config::{LoadConfig, Target, random_run};
+use super::course::{self, ChatResult};
+use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
+use crate::checker::Verdict;
 use crate::error::LoadError;
-use crate::load::{ChatLoad, LoadOutcome};
+use crate::latency::Percentiles;
+use crate::load::ChatLoad;
 use crate::misbehave::{BadClients, Crowd, Fate, Kind};
-use crate::report::{ChatReport, Percentiles};
+use crate::report::Better;
 use crate::tally::Latencies;
 use crate::users::User;
 
-#[derive(Debug, Args)]
-pub struct HostileArgs {
-    /// Where the server is
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    pub url: String,
+/// The users file holds good ones, bad ones, and one more who talks to the crowd
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct Hostile {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) options: Options,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) fleet: Fleet,
     /// Good users, who talk in pairs: an even number
     #[arg(long, default_value_t = 100)]
-    pub users: usize,
+    pub(crate) users: usize,
     /// Misbehaving connections, their kinds dealt out in turn: eight make one of each
     #[arg(long, default_value_t = 40)]
-    pub bad_clients: usize,
-    /// Users with tokens, as `gochat seed` writes them: good ones, bad ones and one more who talks to the crowd;
-    /// without a file they are registered
-    #[arg(long)]
-    pub users_file: Option<PathBuf>,
+    pub(crate) bad_clients: usize,
     /// Messages of the good users that become due each second
     #[arg(long, default_value_t = 500.0)]
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// How long each turn sends
     #[arg(long, default_value_t = 10.0)]
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Turns of each kind: without, with, without, with, …
     #[arg(long, default_value_t = 3)]
-    pub rounds: u32,
+    pub(crate) rounds: u32,
     /// Messages of 2 KiB a second in world and in a group of the bad ones, in all turns
     #[arg(long, default_value_t = 5.0)]
-    pub crowd_rate: f64,
+    pub(crate) crowd_rate: f64,
     /// Frames a second of each flooder
     #[arg(long, default_value_t = 2000)]
-    pub flood_frames_per_s: u32,
-    /// Write the result here too
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// New connections a second of the good ones
-    #[arg(long, default_value_t = 500.0)]
-    pub connect_rate: f64,
+    pub(crate) flood_frames_per_s: u32,
     /// How long the unfinished of a turn may take, with the final reading
     #[arg(long, default_value_t = 120.0)]
-    pub settle_seconds: f64,
+    pub(crate) settle_seconds: f64,
 }
 
-/// The JSON file of `gochat-perf hostile`. These keys are kept.
+/// `result` in the report of `gochat-perf hostile`. These keys are kept.
 #[derive(Debug, Clone, Serialize)]
-struct HostileReport {
+struct HostileResult {
     users: usize,
     bad_clients: usize,
     rounds: u32,
@@ -90,113 +85,130 @@ struct Side {
 /// What one kind of turns has brought so far.
 #[derive(Default)]
 struct Sum {
-    reports: Vec<ChatReport>,
+    results: Vec<ChatResult>,
     latencies: Latencies,
     disconnects: u64,
     retries: u64,
-    is_broken: bool,
+    verdict: Verdict,
+    broken: Vec<String>,
 }
 
 impl Sum {
+    fn take(&mut self, judged: course::Judged) {
+        if !judged.holds() {
+            judged.print();
+        }
+        self.latencies.merge(judged.latencies());
+        self.disconnects += judged.progress().disconnects;
+        self.retries += judged.progress().retried;
+        self.results.push(judged.result);
+        self.verdict.merge(judged.verdict);
+        self.broken.extend(judged.broken);
+    }
+
     fn side(&self) -> Side {
-        let sum = |of: fn(&ChatReport) -> u64| self.reports.iter().map(of).sum();
+        let sum = |of: fn(&ChatResult) -> u64| self.results.iter().map(of).sum();
         Side {
-            stored: sum(|report| report.stored),
-            delivered: sum(|report| report.delivered),
-            lost: sum(|report| report.lost),
-            doubled: sum(|report| report.doubled),
-            out_of_order: sum(|report| report.out_of_order),
+            stored: sum(|result| result.stored),
+            delivered: sum(|result| result.delivered),
+            lost: sum(|result| result.lost),
+            doubled: sum(|result| result.doubled),
+            out_of_order: sum(|result| result.out_of_order),
             disconnects: self.disconnects,
             retries: self.retries,
-            ack_us: Percentiles::of(&self.latencies.ack),
-            deliver_us: Percentiles::of(&self.latencies.deliver),
+            ack_us: self.latencies.ack.percentiles(),
+            deliver_us: self.latencies.deliver.percentiles(),
         }
     }
 }
 
-/// Runs the turns and judges each.
-///
-/// # Errors
-/// [`LoadError`]: it could not be run. What the server did wrong is in the exit code.
-pub fn run(args: &HostileArgs) -> Result<Exit, LoadError> {
-    check_args(args)?;
-    let target = Target::parse(&args.url)?;
-    let count = args.users + args.bad_clients + 1;
-    let users = course::bring_users(args.users_file.as_deref(), count, &target, &random_run())?;
-    let (good, rest) = users.split_at(args.users);
-    let (bad, talkers) = rest.split_at(args.bad_clients);
-    let crowd = Crowd::start(&target, &talkers[0], bad, args.crowd_rate)?;
-    let (mut without, mut with) = (Sum::default(), Sum::default());
-    let mut fates: Vec<Fate> = Kind::ALL.iter().map(|kind| Fate::new(*kind)).collect();
-    for round in 1..=args.rounds {
-        say(format_args!("round {round} of {}: nobody misbehaves", args.rounds));
-        run_turn(args, &target, good, &mut without)?;
-        say(format_args!("round {round} of {}: {} misbehave", args.rounds, bad.len()));
-        let bad_clients = BadClients::start(&target, bad, args.flood_frames_per_s)?;
-        run_turn(args, &target, good, &mut with)?;
-        let ended = bad_clients.stop();
-        fates.iter_mut().zip(&ended).for_each(|(sum, fate)| sum.add(fate));
+impl Scenario for Hostile {
+    const NAME: &'static str = "hostile";
+
+    fn options(&self) -> &Options {
+        &self.options
     }
-    let report = HostileReport {
-        users: args.users,
-        bad_clients: args.bad_clients,
-        rounds: args.rounds,
-        without: without.side(),
-        with: with.side(),
-        kinds: fates,
-        crowd_messages: crowd.said(),
+
+    fn check(&self) -> Result<(), LoadError> {
+        check_pairs(self.users)?;
+        if self.bad_clients == 0 || self.rounds == 0 {
+            return bad("--bad-clients and --rounds must be above 0");
+        }
+        let paces = [self.rate, self.crowd_rate, self.seconds];
+        if !paces.iter().all(|pace| *pace > 0.0 && *pace <= 1e6) {
+            return bad("--rate, --crowd-rate and --seconds must be above 0");
+        }
+        check_seconds("--seconds and --settle-seconds", &[self.seconds, self.settle_seconds])
+    }
+
+    fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
+        let count = self.users + self.bad_clients + 1;
+        let users = self.fleet.bring_users(count, &stage.target)?;
+        let (good, rest) = users.split_at(self.users);
+        let (bad, talkers) = rest.split_at(self.bad_clients);
+        let crowd = Crowd::start(&stage.target, &talkers[0], bad, self.crowd_rate)?;
+        let (mut without, mut with) = (Sum::default(), Sum::default());
+        let mut fates: Vec<Fate> = Kind::ALL.iter().map(|kind| Fate::new(*kind)).collect();
+        for round in 1..=self.rounds {
+            say(format_args!("round {round} of {}: nobody misbehaves", self.rounds));
+            without.take(self.run_turn(stage, good)?);
+            say(format_args!("round {round} of {}: {} misbehave", self.rounds, bad.len()));
+            let bad_clients = BadClients::start(&stage.target, bad, self.flood_frames_per_s)?;
+            with.take(self.run_turn(stage, good)?);
+            let ended = bad_clients.stop();
+            fates.iter_mut().zip(&ended).for_each(|(sum, fate)| sum.add(fate));
+        }
+        let result = HostileResult {
+            users: self.users,
+            bad_clients: self.bad_clients,
+            rounds: self.rounds,
+            without: without.side(),
+            with: with.side(),
+            kinds: fates,
+            crowd_messages: crowd.said(),
+        };
+        print(&result);
+        Ok(bring(&result, without, with))
+    }
+}
+
+impl Hostile {
+    /// One turn of chat: connects, sends, settles, judges.
+    fn run_turn(&self, stage: &mut Stage, good: &[User]) -> Result<course::Judged, LoadError> {
+        let load = ChatLoad::start(self.fleet.config(&stage.target, good.to_vec(), self.rate))?;
+        self.fleet.wait_connected(&load, good.len())?;
+        let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
+        let outcome = course::settle(load, good.len(), Duration::from_secs_f64(self.settle_seconds));
+        Ok(course::judge(outcome, window))
+    }
+}
+
+fn bring(result: &HostileResult, without: Sum, with: Sum) -> Brought {
+    let mut brought = Brought {
+        main_latency: Some("deliver_with"),
+        result: serde_json::to_value(result).unwrap_or_default(),
+        ..Brought::default()
     };
-    print(&report);
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
+    for (name, side) in [("without", &result.without), ("with", &result.with)] {
+        let retries = side.retries as f64;
+        brought.figures.add(&format!("{name}.stored"), side.stored as f64, "", Better::Neither);
+        brought.figures.add(&format!("{name}.retries"), retries, "", Better::Lower);
+        brought.figures.add(&format!("{name}.disconnects"), side.disconnects as f64, "", Better::Lower);
     }
-    Ok(if without.is_broken || with.is_broken { Exit::Broken } else { Exit::Ok })
+    let lost = (result.without.lost + result.with.lost) as f64;
+    brought.figures.add("lost", lost, "", Better::Lower);
+    brought.latencies.insert("ack_without", without.latencies.ack);
+    brought.latencies.insert("deliver_without", without.latencies.deliver);
+    brought.latencies.insert("ack_with", with.latencies.ack);
+    brought.latencies.insert("deliver_with", with.latencies.deliver);
+    for side in [(without.verdict, without.broken), (with.verdict, with.broken)] {
+        brought.verdict.merge(side.0);
+        brought.broken.extend(side.1);
+    }
+    brought
 }
 
-fn check_args(args: &HostileArgs) -> Result<(), LoadError> {
-    let bad = |why: &str| Err(LoadError::BadConfig(why.to_owned()));
-    if args.users < 2 || !args.users.is_multiple_of(2) {
-        return bad("--users must be even and at least 2: users talk in pairs");
-    }
-    if args.bad_clients == 0 || args.rounds == 0 {
-        return bad("--bad-clients and --rounds must be above 0");
-    }
-    let paces = [args.rate, args.crowd_rate, args.seconds];
-    let in_range = paces.iter().all(|pace| *pace > 0.0 && *pace <= 1e6);
-    if !in_range || !(0.0..=86_400.0).contains(&args.settle_seconds) {
-        return bad("--rate, --crowd-rate and --seconds must be above 0, and --settle-seconds at most 86400");
-    }
-    Ok(())
-}
-
-/// One turn of chat: connects, sends, settles, judges.
-fn run_turn(args: &HostileArgs, target: &Target, good: &[User], sum: &mut Sum) -> Result<(), LoadError> {
-    let load = ChatLoad::start(LoadConfig {
-        rate_per_s: args.rate,
-        threads: default_threads(),
-        connects_per_s: args.connect_rate,
-        ..LoadConfig::new(target.clone(), good.to_vec())
-    })?;
-    wait_connected(&load, good.len(), args.connect_rate)?;
-    let window = course::send(&load, Duration::from_secs_f64(args.seconds), None)?;
-    let outcome = course::settle(load, good.len(), Duration::from_secs_f64(args.settle_seconds));
-    let judged = course::judge(&outcome, &window);
-    if judged.exit != Exit::Ok {
-        judged.print(&outcome, &window);
-    }
-    take(sum, &outcome, judged);
-    Ok(())
-}
-
-fn take(sum: &mut Sum, outcome: &LoadOutcome, judged: course::Judged) {
-    sum.is_broken |= judged.exit != Exit::Ok;
-    sum.reports.push(judged.report);
-    sum.latencies.merge(&outcome.latencies);
-    sum.disconnects += outcome.progress.disconnects;
-    sum.retries += outcome.progress.retried;
-}
-
-fn print(report: &HostileReport) {
+fn print(report: &HostileResult) {
     for (name, side) in [("without", &report.without), ("with", &report.with)] {
         println!(
             "{name:8} stored {} · delivered {} · lost {} · doubled {} · out of order {} · disconnects {} · retries {}",

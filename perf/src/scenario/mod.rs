@@ -1,43 +1,147 @@
-//! The commands of `gochat-perf`.
+//! The scenarios of `gochat-perf`, and the one way in which each is set up, run, checked and reported.
 
-pub mod chat;
+pub(crate) mod chat;
 mod course;
-pub mod hold;
-pub mod hostile;
-pub mod storm;
+mod fleet;
+pub(crate) mod hold;
+pub(crate) mod hostile;
+mod options;
+mod stage;
+pub(crate) mod storm;
 
+pub(crate) use fleet::Fleet;
+pub(crate) use options::Options;
+pub(crate) use stage::Stage;
+
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::checker::Verdict;
 use crate::error::LoadError;
-use crate::load::ChatLoad;
+use crate::exit::Exit;
+use crate::latency::Latency;
+use crate::report::{
+    Better, FORMAT, Figures, Fingerprint, LatencyReport, Report, VerdictReport, write_csv, write_json,
+};
 
-/// How a command ended. The numbers are kept: scripts rely on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    Ok = 0,
-    /// The server broke a promise: something was lost, doubled, out of order, left out or made up.
-    Broken = 1,
-    /// The command line asked for something that cannot be.
-    Usage = 2,
-    /// The load could not be run: no server, no users, no file.
-    CouldNotRun = 3,
+/// Something to do to a server, with its parameters.
+pub(crate) trait Scenario: Args + Serialize {
+    /// Its name on the command line and in reports.
+    const NAME: &'static str;
+
+    fn options(&self) -> &Options;
+
+    /// # Errors
+    /// [`LoadError::BadConfig`]: parameters that make no load.
+    fn check(&self) -> Result<(), LoadError>;
+
+    /// Set-up, load and judgement.
+    ///
+    /// # Errors
+    /// It could not be run. What the server did wrong is in [`Brought`].
+    fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError>;
 }
 
-impl From<&LoadError> for Exit {
-    fn from(error: &LoadError) -> Exit {
-        match error {
-            LoadError::BadUrl { .. } | LoadError::BadConfig(_) => Exit::Usage,
-            _ => Exit::CouldNotRun,
+/// What a scenario brings home.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// The checker's.
+    pub(crate) verdict: Verdict,
+    /// What else was promised and not kept, in words.
+    pub(crate) broken: Vec<String>,
+    pub(crate) figures: Figures,
+    pub(crate) latencies: BTreeMap<&'static str, Latency>,
+    /// The one that `p50`, `p99`, … mean.
+    pub(crate) main_latency: Option<&'static str>,
+    /// The scenario's own keys.
+    pub(crate) result: Value,
+}
+
+impl Brought {
+    fn holds(&self) -> bool {
+        self.verdict.holds() && self.broken.is_empty()
+    }
+
+    /// Adds what every scenario has: the checker's counts, and percentiles of every latency.
+    fn complete_figures(&mut self) {
+        let verdict = &self.verdict;
+        let counts = [
+            ("lost", verdict.lost),
+            ("doubled", verdict.doubled),
+            ("gaps", verdict.gaps),
+            ("out_of_order", verdict.out_of_order),
+            ("phantom", verdict.phantom),
+        ];
+        for (name, count) in counts {
+            if self.figures.get(name).is_none() {
+                self.figures.add(name, count as f64, "", Better::Lower);
+            }
+        }
+        for (name, latency) in &self.latencies {
+            self.figures.add_latency(&format!("{name}."), latency);
+            if self.main_latency == Some(*name) {
+                self.figures.add_latency("", latency);
+            }
         }
     }
 }
 
+/// Sets up, runs, judges and reports one scenario.
+///
+/// # Errors
+/// It could not be run.
+pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
+    scenario.check()?;
+    let options = scenario.options();
+    let started = SystemTime::now();
+    let mut stage = Stage::set(options, started)?;
+    let mut brought = scenario.run(&mut stage)?;
+    brought.complete_figures();
+    let exit = if brought.holds() { Exit::Ok } else { Exit::Broken };
+    println!("{}", brought.verdict);
+    brought.broken.iter().for_each(|what| println!("BROKEN: {what}"));
+    let seen = stage.strike()?;
+    let started_unix_ms = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let report = Report {
+        format: FORMAT,
+        scenario: S::NAME,
+        started_unix_ms,
+        seconds: seen.seconds,
+        exit: exit as u8,
+        verdict: VerdictReport::new(&brought.verdict, &brought.broken),
+        parameters: serde_json::to_value(scenario).unwrap_or_default(),
+        fingerprint: Fingerprint::take(&seen.server_pids),
+        main_latency: brought.main_latency,
+        latencies: brought
+            .latencies
+            .iter()
+            .map(|(name, latency)| (*name, LatencyReport::from(latency)))
+            .collect(),
+        figures: brought.figures,
+        intervals: seen.intervals,
+        server_pids: seen.server_pids,
+        samples: seen.samples,
+        result: brought.result,
+    };
+    let path = options
+        .json
+        .clone()
+        .unwrap_or_else(|| format!("perf-reports/{}-{started_unix_ms}.json", S::NAME).into());
+    write_json(&path, &report)?;
+    say(format_args!("report: {}", path.display()));
+    if let Some(path) = &options.csv {
+        write_csv(path, &report.intervals)?;
+    }
+    Ok(exit)
+}
+
 /// Threads for a load on this machine: half of the cores, for the server needs the others.
-pub fn default_threads() -> usize {
+pub(crate) fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).max(1)
 }
 
@@ -50,28 +154,21 @@ fn say(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-fn write_json(path: &Path, report: &impl Serialize) -> Result<(), LoadError> {
-    let text = serde_json::to_string_pretty(report).map_err(std::io::Error::other);
-    text.and_then(|text| std::fs::write(path, text + "\n"))
-        .map_err(|source| LoadError::Io { what: "cannot write the JSON file", source })
+fn bad(why: &str) -> Result<(), LoadError> {
+    Err(LoadError::BadConfig(why.to_owned()))
 }
 
-/// Waits for `users` sessions and shows how far it is.
-fn wait_connected(load: &ChatLoad, users: usize, connects_per_s: f64) -> Result<(), LoadError> {
-    let patience = Duration::from_secs_f64(30.0 + 4.0 * users as f64 / connects_per_s);
-    let began = Instant::now();
-    loop {
-        let rest = patience.saturating_sub(began.elapsed());
-        match load.wait_ready_count(users as u64, rest.min(Duration::from_secs(1))) {
-            Err(LoadError::NotReady { ready, .. }) if began.elapsed() < patience => {
-                say(format_args!("connecting: {ready} of {users} sessions {}", trouble_of(load)));
-            }
-            other => return other,
-        }
+fn check_pairs(users: usize) -> Result<(), LoadError> {
+    if users < 2 || !users.is_multiple_of(2) {
+        return bad("--users must be even and at least 2: users talk in pairs");
     }
+    Ok(())
 }
 
-fn trouble_of(load: &ChatLoad) -> String {
-    let trouble = load.trouble();
-    if trouble.is_empty() { trouble } else { format!("(last trouble: {trouble})") }
+/// `what` names the parameters.
+fn check_seconds(what: &str, seconds: &[f64]) -> Result<(), LoadError> {
+    if seconds.iter().all(|seconds| (0.0..=86_400.0).contains(seconds)) {
+        return Ok(());
+    }
+    bad(&format!("{what} must be between 0 and 86400"))
 }

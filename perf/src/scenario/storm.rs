@@ -1,68 +1,54 @@
 //! `gochat-perf storm`: a light chat among many sessions, all of which are cut in one moment and come back at once.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Exit, course, default_threads, say, trouble_of, wait_connected, write_json};
-use crate::config::{ClientRules, LoadConfig, Target, random_run};
+use super::course::{self, ChatResult};
+use super::fleet::trouble_of;
+use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
+use crate::config::{ClientRules, LoadConfig};
 use crate::error::LoadError;
+use crate::latency::Percentiles;
 use crate::load::ChatLoad;
-use crate::report::{ChatReport, Percentiles, SendingWindow};
-use crate::server_meter::{ServerMeter, own_cpu_s};
+use crate::report::{Better, Figures, SendingWindow};
 use crate::tally::Progress;
 
-#[derive(Debug, Args)]
-pub struct StormArgs {
-    /// Where the server is
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
-    pub url: String,
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct Storm {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) options: Options,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) fleet: Fleet,
     /// Sessions: an even number, since their users talk in pairs
     #[arg(long, default_value_t = 1000)]
-    pub users: usize,
-    /// Users with tokens, as `gochat seed` writes them, instead of registering new ones
-    #[arg(long)]
-    pub users_file: Option<PathBuf>,
+    pub(crate) users: usize,
     /// Messages that become due each second among all sessions, during the outage too
     #[arg(long, default_value_t = 100.0)]
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// How long they chat before the cut, and again after all are back
     #[arg(long, default_value_t = 5.0)]
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// A client's first wait before it reconnects, times 0.5 to 1.0; doubled with each failure
     #[arg(long, default_value_t = 500)]
-    pub backoff_min_ms: u64,
+    pub(crate) backoff_min_ms: u64,
     /// A client's longest wait; a longer Retry-After is kept
     #[arg(long, default_value_t = 30_000)]
-    pub backoff_max_ms: u64,
+    pub(crate) backoff_max_ms: u64,
     /// How long the way back may take before the storm has failed
     #[arg(long, default_value_t = 120.0)]
-    pub back_seconds: f64,
-    /// The server's admin port, for its CPU time and memory
-    #[arg(long)]
-    pub admin: Option<String>,
-    /// Write the result here too
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-    /// The order of senders and all jitter [default: random]
-    #[arg(long)]
-    pub seed: Option<u64>,
-    /// Threads of the load [default: half of the cores]
-    #[arg(long)]
-    pub threads: Option<usize>,
-    /// New connections a second before the cut; after it only the back-off paces them
-    #[arg(long, default_value_t = 500.0)]
-    pub connect_rate: f64,
+    pub(crate) back_seconds: f64,
     /// How long the unfinished may take after the sending, with the final reading
     #[arg(long, default_value_t = 300.0)]
-    pub settle_seconds: f64,
+    pub(crate) settle_seconds: f64,
 }
 
-/// The JSON file of `gochat-perf storm`. These keys are kept.
+/// `result` in the report of `gochat-perf storm`. These keys are kept.
 #[derive(Debug, Clone, Serialize)]
-struct StormReport {
+struct StormResult {
     sessions: usize,
     /// Connections that were open at the cut.
     cut: u64,
@@ -83,7 +69,7 @@ struct StormReport {
     /// Connections that ended after the cut, other than by it.
     disconnects: u64,
     /// What `gochat-perf chat` reports, over the whole run.
-    chat: ChatReport,
+    chat: ChatResult,
 }
 
 /// How the way back went.
@@ -93,68 +79,50 @@ struct WayBack {
     synced_s: Option<f64>,
 }
 
-/// Runs the storm and judges it.
-///
-/// # Errors
-/// [`LoadError`]: it could not be run. What the server did wrong is in the exit code.
-pub fn run(args: &StormArgs) -> Result<Exit, LoadError> {
-    check_args(args)?;
-    let target = Target::parse(&args.url)?;
-    let mut meter = args.admin.as_deref().map(ServerMeter::new).transpose()?;
-    let run = random_run();
-    let users = course::bring_users(args.users_file.as_deref(), args.users, &target, &run)?;
-    let rules = ClientRules {
-        backoff_min_ms: args.backoff_min_ms,
-        backoff_max_ms: args.backoff_max_ms,
-        ..ClientRules::default()
-    };
-    let load = ChatLoad::start(LoadConfig {
-        rate_per_s: args.rate,
-        run,
-        seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
-        threads: args.threads.unwrap_or_else(default_threads),
-        connects_per_s: args.connect_rate,
-        rules,
-        ..LoadConfig::new(target, users)
-    })?;
-    wait_connected(&load, args.users, args.connect_rate)?;
-    say(format_args!("{} sessions, {} messages/s", args.users, args.rate));
-    let server_before = meter.as_mut().map(ServerMeter::read).transpose()?;
-    let (began, client_before) = (load.begin(), own_cpu_s());
-    let chat_for = Duration::from_secs_f64(args.seconds);
-    std::thread::sleep(chat_for);
-    let before = load.progress();
-    let way = cut_and_watch(&load, args);
-    let trouble = trouble_of(&load);
-    std::thread::sleep(chat_for);
-    load.end_sending();
-    let (seconds, stored) = (began.elapsed().as_secs_f64(), load.progress().stored);
-    let server = meter.as_mut().map(ServerMeter::read).transpose()?;
-    let window = SendingWindow {
-        seconds,
-        stored,
-        server_cpu_s: server.zip(server_before).map(|(after, before)| after.cpu_s - before.cpu_s),
-        server_rss_bytes: server.map(|server| server.rss_bytes),
-        client_cpu_s: own_cpu_s() - client_before,
-    };
-    judge(args, load, &before, &way, &window, &trouble)
-}
+impl Scenario for Storm {
+    const NAME: &'static str = "storm";
 
-fn check_args(args: &StormArgs) -> Result<(), LoadError> {
-    let bad = |why: &str| Err(LoadError::BadConfig(why.to_owned()));
-    if args.users < 2 || !args.users.is_multiple_of(2) {
-        return bad("--users must be even and at least 2: users talk in pairs");
+    fn options(&self) -> &Options {
+        &self.options
     }
-    let a_day = 0.0..=86_400.0;
-    let times = [args.seconds, args.back_seconds, args.settle_seconds];
-    if args.rate <= 0.0 || !times.iter().all(|seconds| a_day.contains(seconds)) {
-        return bad("--rate must be above 0, and all seconds between 0 and 86400");
+
+    fn check(&self) -> Result<(), LoadError> {
+        check_pairs(self.users)?;
+        if self.rate.is_nan() || self.rate <= 0.0 {
+            return bad("--rate must be above 0");
+        }
+        let times = [self.seconds, self.back_seconds, self.settle_seconds];
+        check_seconds("--seconds, --back-seconds and --settle-seconds", &times)
     }
-    Ok(())
+
+    fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
+        let users = self.fleet.bring_users(self.users, &stage.target)?;
+        let rules = ClientRules {
+            backoff_min_ms: self.backoff_min_ms,
+            backoff_max_ms: self.backoff_max_ms,
+            ..ClientRules::default()
+        };
+        let config = LoadConfig { rules, ..self.fleet.config(&stage.target, users, self.rate) };
+        let load = ChatLoad::start(config)?;
+        self.fleet.wait_connected(&load, self.users)?;
+        say(format_args!("{} sessions, {} messages/s", self.users, self.rate));
+        let mut start = stage.begin_window()?;
+        let chat_for = Duration::from_secs_f64(self.seconds);
+        let began = load.begin();
+        stage.begin_intervals_at(&mut start, began);
+        course::watch_until(&load, began + chat_for, stage)?;
+        let before = load.progress();
+        let way = cut_and_watch(&load, self, stage)?;
+        let trouble = trouble_of(&load);
+        course::watch_until(&load, Instant::now() + chat_for, stage)?;
+        load.end_sending();
+        let window = stage.end_window(&start, load.progress().stored)?;
+        Ok(judge(self, load, &before, &way, window, &trouble))
+    }
 }
 
 /// Cuts all and waits until all are back and level, or until the time is over.
-fn cut_and_watch(load: &ChatLoad, args: &StormArgs) -> WayBack {
+fn cut_and_watch(load: &ChatLoad, args: &Storm, stage: &mut Stage) -> Result<WayBack, LoadError> {
     load.cut_all();
     let began = Instant::now();
     let patience = Duration::from_secs_f64(args.back_seconds);
@@ -168,6 +136,7 @@ fn cut_and_watch(load: &ChatLoad, args: &StormArgs) -> WayBack {
         way.cut = now.cut;
         if at - shown >= Duration::from_secs(1) {
             shown = at;
+            stage.end_interval(now.stored, &load.fresh_latencies().deliver)?;
             let (back, synced, cut) = (now.back, now.synced, now.cut);
             say(format_args!(
                 "{:>5.1} s  back {back}  synced {synced} of {cut} {}",
@@ -186,46 +155,61 @@ fn cut_and_watch(load: &ChatLoad, args: &StormArgs) -> WayBack {
             break;
         }
     }
-    way
+    Ok(way)
 }
 
 fn judge(
-    args: &StormArgs,
+    args: &Storm,
     load: ChatLoad,
     before: &Progress,
     way: &WayBack,
-    window: &SendingWindow,
+    window: SendingWindow,
     trouble: &str,
-) -> Result<Exit, LoadError> {
+) -> Brought {
     let outcome = course::settle(load, args.users, Duration::from_secs_f64(args.settle_seconds));
-    let judged = course::judge(&outcome, window);
-    judged.print(&outcome, window);
-    let after = &outcome.progress;
+    let judged = course::judge(outcome, window);
+    judged.print();
+    let after = judged.progress();
     let refused_with = after.refused_with_retry_after - before.refused_with_retry_after;
     let refused_without = after.refused_without_retry_after - before.refused_without_retry_after;
     let failed = after.connect_failures - before.connect_failures;
-    let report = StormReport {
+    let result = StormResult {
         sessions: args.users,
         cut: way.cut,
         back_s: way.back_s,
         synced_s: way.synced_s,
-        back_us: Percentiles::of(&outcome.latencies.back),
-        synced_us: Percentiles::of(&outcome.latencies.synced),
+        back_us: judged.latencies().back.percentiles(),
+        synced_us: judged.latencies().synced.percentiles(),
         refused_with_retry_after: refused_with,
         refused_without_retry_after: refused_without,
         handshake_errors: failed - refused_with - refused_without,
         disconnects: after.disconnects - before.disconnects,
-        chat: judged.report.clone(),
+        chat: judged.result.clone(),
     };
-    print(&report, trouble);
-    if let Some(path) = &args.json {
-        write_json(path, &report)?;
+    print(&result, trouble);
+    let mut brought = judged.bring(&result);
+    result.add_to(&mut brought.figures);
+    if way.synced_s.is_none() || way.cut == 0 {
+        brought.broken.push(format!("not all came back level within {} s of the cut", args.back_seconds));
     }
-    let all_synced = way.synced_s.is_some() && way.cut > 0;
-    Ok(if all_synced && refused_without == 0 { judged.exit } else { Exit::Broken })
+    if refused_without > 0 {
+        brought.broken.push(format!("{refused_without} upgrades were refused without a Retry-After"));
+    }
+    brought
 }
 
-fn print(report: &StormReport, trouble: &str) {
+impl StormResult {
+    fn add_to(&self, figures: &mut Figures) {
+        figures.add("sessions", self.sessions as f64, "", Better::Neither);
+        figures.add("back", self.back_s, "s", Better::Lower);
+        figures.add("synced", self.synced_s, "s", Better::Lower);
+        figures.add("refused_with_retry_after", self.refused_with_retry_after as f64, "", Better::Lower);
+        figures.add("handshake_errors", self.handshake_errors as f64, "", Better::Lower);
+        figures.add("disconnects", self.disconnects as f64, "", Better::Lower);
+    }
+}
+
+fn print(report: &StormResult, trouble: &str) {
     let seconds = |at: Option<f64>| at.map_or("NOT IN TIME".to_owned(), |at| format!("{at:.1} s"));
     println!(
         "cut {} of {} sessions · all back after {} · all synced after {}",

@@ -1,9 +1,10 @@
 //! The strings by which a load's threads are pulled.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::tally::Counters;
+use crate::tally::{Counters, Latencies};
 
 /// Two ticks of a thread.
 const LEAD_IN_US: u64 = 100_000;
@@ -13,6 +14,7 @@ const LEAD_IN_US: u64 = 100_000;
 pub(crate) struct Control {
     began: Instant,
     pub(crate) counters: Counters,
+    ledger: Mutex<Ledger>,
     /// Clients with a smaller index may connect.
     connect_limit: AtomicU64,
     /// µs since `began`; `u64::MAX`: not yet.
@@ -25,12 +27,22 @@ pub(crate) struct Control {
     abandoned: AtomicBool,
 }
 
+/// The latencies that the threads have handed over.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// Since the last look.
+    fresh: Latencies,
+    /// Before it.
+    seen: Latencies,
+}
+
 impl Control {
     pub(crate) fn new(connect_limit: usize) -> Control {
         let never = || AtomicU64::new(u64::MAX);
         Control {
             began: Instant::now(),
             counters: Counters::default(),
+            ledger: Mutex::default(),
             connect_limit: AtomicU64::new(connect_limit as u64),
             send_from_us: never(),
             send_until_us: never(),
@@ -75,6 +87,28 @@ impl Control {
 
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Takes what a thread has measured since it last did this.
+    pub(super) fn hand_over(&self, latencies: &mut Latencies) {
+        if let Ok(mut ledger) = self.ledger.lock() {
+            ledger.fresh.merge(latencies);
+        }
+        latencies.clear();
+    }
+
+    /// What was handed over since the last call.
+    pub(crate) fn fresh_latencies(&self) -> Latencies {
+        let Ok(mut ledger) = self.ledger.lock() else { return Latencies::default() };
+        let fresh = std::mem::take(&mut ledger.fresh);
+        ledger.seen.merge(&fresh);
+        fresh
+    }
+
+    /// All that was handed over.
+    pub(crate) fn all_latencies(&self) -> Latencies {
+        self.fresh_latencies();
+        self.ledger.lock().map(|ledger| ledger.seen.clone()).unwrap_or_default()
     }
 
     pub(super) fn connect_limit(&self) -> u64 {

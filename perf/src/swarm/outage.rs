@@ -43,7 +43,7 @@ impl Worker {
     pub(super) fn note_back(&mut self, at: usize) {
         if let Some(away) = self.members[at].away.as_mut().filter(|away| !away.is_back) {
             away.is_back = true;
-            self.latencies.record_back(self.control.now_us() - away.since_us);
+            self.latencies.back.record(self.control.now_us() - away.since_us);
             Counters::add(&self.control.counters.back);
         }
     }
@@ -53,7 +53,7 @@ impl Worker {
         let member = &mut self.members[at];
         if let Some(away) = member.away.filter(|_| member.client.is_synced()) {
             member.away = None;
-            self.latencies.record_synced(self.control.now_us() - away.since_us);
+            self.latencies.synced.record(self.control.now_us() - away.since_us);
             Counters::add(&self.control.counters.synced);
         }
     }

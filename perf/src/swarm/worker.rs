@@ -25,7 +25,6 @@ use crate::wire;
 #[derive(Debug, Default)]
 pub(crate) struct Harvest {
     pub(crate) conversations: Vec<ConversationHistory>,
-    pub(crate) latencies: Latencies,
     /// Messages without a final answer.
     pub(crate) unfinished: u64,
     /// Clients that could not read their final history.
@@ -56,6 +55,7 @@ pub(crate) struct Worker {
     pub(super) members: Vec<Member>,
     pub(super) talks: Vec<ConversationHistory>,
     naming: Naming,
+    /// Since they were last handed over.
     pub(super) latencies: Latencies,
     rng: fastrand::Rng,
     pub(super) pacer: Option<Pacer>,
@@ -68,11 +68,14 @@ pub(crate) struct Worker {
     pub(super) phase: Phase,
     pub(super) outages_seen: u64,
     tick_at_us: u64,
+    hand_over_at_us: u64,
     out: Vec<String>,
 }
 
 /// Deadlines are looked at this often.
 const TICK_US: u64 = 50_000;
+/// Latencies are handed over this often: each time costs some 20 µs.
+const HAND_OVER_US: u64 = 250_000;
 const EVENTS_MAX: usize = 1024;
 
 impl Worker {
@@ -95,6 +98,7 @@ impl Worker {
             phase: Phase::Load,
             outages_seen: 0,
             tick_at_us: 0,
+            hand_over_at_us: 0,
             out: Vec::new(),
             members,
             talks,
@@ -115,6 +119,10 @@ impl Worker {
                 self.tick_all(now_us);
                 self.advance_phase(now_us);
             }
+            if now_us >= self.hand_over_at_us {
+                self.hand_over_at_us = now_us + HAND_OVER_US;
+                self.control.hand_over(&mut self.latencies);
+            }
             match self.poll.poll(&mut events, Some(self.idle_time())) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     self.control.counters.note_trouble(|| format!("poll: {error}"));
@@ -129,13 +137,13 @@ impl Worker {
         self.harvest()
     }
 
-    fn harvest(self) -> Harvest {
+    fn harvest(mut self) -> Harvest {
+        self.control.hand_over(&mut self.latencies);
         let talking = || self.members.iter().filter(|member| member.talk.is_some());
         Harvest {
             unfinished: talking().map(|member| member.client.unfinished() as u64).sum(),
             unread: talking().filter(|member| !member.client.has_read()).count() as u64,
             conversations: self.talks,
-            latencies: self.latencies,
         }
     }
 

@@ -4,3 +4,5 @@ mod command;
 mod endures;
 mod fake;
 mod finds;
+mod report;
+mod schema;

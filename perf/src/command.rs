@@ -1,0 +1,72 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::LoadError;
+use crate::exit::Exit;
+use crate::report::Median;
+use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, storm::Storm};
+
+/// Load for GoChat, judged from outside.
+///
+/// Exit codes: 0 ok · 1 something was lost, doubled or out of order · 2 usage · 3 could not run.
+#[derive(Debug, Parser)]
+#[command(name = "gochat-perf", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Users chat in pairs at a fixed rate (open loop: latency counts from when a message was due), and
+    /// every message is checked: stored once, delivered once, in one dense order
+    Chat(Chat),
+    /// Many sessions, idle or with a checked chat among them: the server's memory for each and its CPU time
+    Hold(Hold),
+    /// Users chat with and without misbehaving connections beside them, by turns: what these cost the good ones
+    Hostile(Hostile),
+    /// All sessions are cut in one moment and come back at once: how long it takes, and whether the chat among
+    /// them survives it whole
+    Storm(Storm),
+    /// One figure's median over several reports
+    Median(Median),
+}
+
+/// Runs one command line, whose first word is the program's name, and says on standard error why it could not.
+pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit {
+    raise_descriptor_limit();
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed terminal is no reason for another exit code.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    obey(&cli.command).unwrap_or_else(|error| {
+        eprintln!("gochat-perf: {error}");
+        Exit::from(&error)
+    })
+}
+
+fn obey(command: &Command) -> Result<Exit, LoadError> {
+    match command {
+        Command::Chat(scenario) => play(scenario),
+        Command::Hold(scenario) => play(scenario),
+        Command::Hostile(scenario) => play(scenario),
+        Command::Storm(scenario) => play(scenario),
+        Command::Median(median) => median.run(),
+    }
+}
+
+/// Each session is a file descriptor, and shells often allow only 1,024: takes what the system allows. What is
+/// still missing shows when a connect fails.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}

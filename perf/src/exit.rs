@@ -1,0 +1,24 @@
+//! How a command ends.
+
+use crate::error::LoadError;
+
+/// How a command ended. The numbers are kept: scripts rely on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Ok = 0,
+    /// The server broke a promise: something was lost, doubled, out of order, left out or made up.
+    Broken = 1,
+    /// The command line asked for something that cannot be.
+    Usage = 2,
+    /// The load could not be run: no server, no users, no file.
+    CouldNotRun = 3,
+}
+
+impl From<&LoadError> for Exit {
+    fn from(error: &LoadError) -> Exit {
+        match error {
+            LoadError::BadUrl { .. } | LoadError::BadConfig(_) => Exit::Usage,
+            _ => Exit::CouldNotRun,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What every scenario can be told: where the server is, and where the report goes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+#[derive(Debug, Clone, Args, Serialize)]
+pub(crate) struct Options {
+    /// Where the server is
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    pub(crate) url: String,
+    /// The server's admin port, for its CPU time and memory [default: the process that listens at the URL, if it is on
+    /// this machine]
+    #[arg(long)]
+    pub(crate) admin: Option<String>,
+    /// The server's process on this machine, instead of looking for it; several make up one server
+    #[arg(long)]
+    pub(crate) pid: Vec<u32>,
+    /// The report [default: perf-reports/SCENARIO-TIME.json]
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the seconds of the run here: rate and latency of each
+    #[arg(long)]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write the raw latencies here, in HdrHistogram's log format
+    #[arg(long)]
+    pub(crate) hlog: Option<PathBuf>,
+}

@@ -1,0 +1,90 @@
+//! What a scenario runs on: the server that is measured, and what is written down second by second.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::options::Options;
+use crate::config::Target;
+use crate::error::LoadError;
+use crate::latency::Latency;
+use crate::meter::{Sample, ServerMeter, Watch};
+use crate::report::{Interval, RawLog, SendingWindow, WindowStart};
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) target: Target,
+    pub(super) meter: Option<ServerMeter>,
+    began: Instant,
+    watch: Option<Watch>,
+    intervals: Vec<Interval>,
+    raw: Option<RawLog>,
+    /// The last interval's end, and the operations done by then.
+    last: (Duration, u64),
+}
+
+/// What was written down.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) seconds: f64,
+    pub(super) intervals: Vec<Interval>,
+    pub(super) server_pids: Vec<u32>,
+    pub(super) samples: Vec<Sample>,
+}
+
+impl Stage {
+    pub(super) fn set(options: &Options, started: SystemTime) -> Result<Stage, LoadError> {
+        let target = Target::parse(&options.url)?;
+        let meter = ServerMeter::find(&options.pid, options.admin.as_deref(), &target)?;
+        let began = Instant::now();
+        Ok(Stage {
+            watch: Watch::start(meter.as_ref().map_or(&[], ServerMeter::pids), began),
+            raw: options.hlog.as_deref().map(|path| RawLog::create(path, started)).transpose()?,
+            target,
+            meter,
+            began,
+            intervals: Vec::new(),
+            last: (Duration::ZERO, 0),
+        })
+    }
+
+    pub(super) fn begin_window(&mut self) -> Result<WindowStart, LoadError> {
+        WindowStart::now(self.meter.as_mut())
+    }
+
+    pub(super) fn end_window(&mut self, start: &WindowStart, done: u64) -> Result<SendingWindow, LoadError> {
+        start.end(self.meter.as_mut(), done)
+    }
+
+    /// Waits until the first operation is due, at `due`: the window and its first interval begin then.
+    pub(super) fn begin_intervals_at(&mut self, start: &mut WindowStart, due: Instant) {
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        start.began = due;
+        self.last = (due.saturating_duration_since(self.began), 0);
+    }
+
+    /// An interval ends: `done` operations so far, and what was measured in it.
+    pub(super) fn end_interval(&mut self, done: u64, fresh: &Latency) -> Result<Interval, LoadError> {
+        let at = self.began.elapsed();
+        let (from, before) = std::mem::replace(&mut self.last, (at, done));
+        let interval = Interval {
+            at_s: at.as_secs_f64(),
+            seconds: (at - from).as_secs_f64(),
+            done: done.saturating_sub(before),
+            latency_us: (fresh.len() > 0).then(|| fresh.percentiles()),
+        };
+        if let Some(raw) = &mut self.raw {
+            raw.add(from, at - from, fresh)?;
+        }
+        self.intervals.push(interval.clone());
+        Ok(interval)
+    }
+
+    pub(super) fn strike(self) -> Result<Seen, LoadError> {
+        self.raw.map(RawLog::finish).transpose()?;
+        Ok(Seen {
+            seconds: self.began.elapsed().as_secs_f64(),
+            intervals: self.intervals,
+            server_pids: self.meter.as_ref().map_or(&[][..], ServerMeter::pids).to_vec(),
+            samples: self.watch.map(Watch::stop).unwrap_or_default(),
+        })
+    }
+}
