@@ -5,14 +5,15 @@
 mod key_file;
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-use key_file::KeyFile;
 pub use key_file::KeyFileError;
+use key_file::{KeyFile, sync_dir};
 
 /// No token of ours comes near this; a longer one is not even decoded.
 const TOKEN_BYTES_MAX: usize = 2048;
@@ -56,7 +57,7 @@ pub enum RotateError {
         /// How long its last token may still be good, in milliseconds.
         for_ms: u64,
     },
-    /// The file can't be read or written; the keys are as they were.
+    /// The file can't be written; the keys in force are as they were.
     #[error(transparent)]
     File(#[from] KeyFileError),
 }
@@ -78,6 +79,12 @@ struct Key {
     decoding: DecodingKey,
 }
 
+/// The keys in force as their file has them, and the file: that may hold newer ones, when their name could not be synced.
+struct Kept {
+    path: PathBuf,
+    keys: KeyFile,
+}
+
 /// The keys that sign and verify. Clones share them; any thread may use them.
 #[derive(Clone)]
 pub struct TokenKeys {
@@ -85,7 +92,7 @@ pub struct TokenKeys {
     current: Arc<RwLock<Arc<[Key]>>>,
     validation: Arc<Validation>,
     /// One rotation at a time.
-    file: Arc<Mutex<PathBuf>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl fmt::Debug for TokenKeys {
@@ -101,35 +108,52 @@ impl TokenKeys {
     /// When the file can't be read or made, when others may read it, or when its content is not one or two
     /// keys with different names and at least 32 bytes each.
     pub fn load_or_create(path: &Path) -> Result<TokenKeys, KeyFileError> {
-        let keys = KeyFile::load_or_create(path)?.keys();
+        let keys = KeyFile::load_or_create(path)?;
         let mut validation = Validation::new(Algorithm::HS256);
         // The end is checked against the caller's clock.
         validation.validate_exp = false;
         validation.leeway = 0;
         Ok(TokenKeys {
-            current: Arc::new(RwLock::new(keys)),
+            current: Arc::new(RwLock::new(keys.keys())),
             validation: Arc::new(validation),
-            file: Arc::new(Mutex::new(path.to_owned())),
+            kept: Arc::new(Mutex::new(Kept { path: path.to_owned(), keys })),
         })
     }
 
     /// Makes a new key, which signs from now on; the one that signed until now goes on verifying, and an older one is
-    /// dropped. `token_life_ms` is how long a token may be good. Blocks until the file is synced.
+    /// dropped. `token_life_ms` is how long a token may be good. Blocks until the file is synced. What was changed in
+    /// the file since it was read is overwritten.
     ///
     /// # Errors
     /// [`RotateError::InUse`] when tokens of the key that would be dropped may still be good, unless `force`d.
     pub fn rotate(&self, token_life_ms: u64, force: bool, now_ms: u64) -> Result<Rotated, RotateError> {
-        let path = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut file = KeyFile::load(&path)?;
-        if let Some((kid, retired_at_ms)) = file.retired(&path)?
+        self.rotate_with(token_life_ms, force, now_ms, sync_dir)
+    }
+
+    fn rotate_with(
+        &self,
+        token_life_ms: u64,
+        force: bool,
+        now_ms: u64,
+        sync_name: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<Rotated, RotateError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !force
+            && let Some((kid, retired_at_ms)) = kept.keys.retired(&kept.path)?
             && let for_ms = retired_at_ms.saturating_add(token_life_ms).saturating_sub(now_ms)
             && for_ms > 0
-            && !force
         {
             return Err(RotateError::InUse { kid: kid.to_owned(), for_ms });
         }
-        let rotated = file.rotate(&path, now_ms)?;
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = file.keys();
+        // From what is in force and not from the file: a rotation that failed may have got as far as that.
+        let (keys, rotated) = kept
+            .keys
+            .rotated(now_ms)
+            .map_err(|source| KeyFileError::Io { path: kept.path.clone(), source })?;
+        // What is not safe on disk does not sign: tokens of a key that a power loss takes back would be void.
+        keys.replace(&kept.path, sync_name)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys.keys();
+        kept.keys = keys;
         Ok(rotated)
     }
 
@@ -354,5 +378,46 @@ mod tests {
         fs::remove_dir_all(dir.path().join("keys")).unwrap();
         assert!(matches!(keys.rotate(0, false, 0), Err(RotateError::File(_))));
         assert_eq!(keys.verify(&token, NOW), Ok(claims()));
+    }
+
+    #[test]
+    fn a_rotation_that_fails_leaves_no_secret_behind() {
+        let (dir, keys) = keys();
+        let (folder, path) = (dir.path().join("keys"), dir.path().join("keys/token.json"));
+        let before = fs::read(&path).unwrap();
+        // Where it writes first there is never room.
+        let beside = folder.join(format!("token.json.{}.tmp", std::process::id()));
+        std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
+        let error = keys.rotate(0, false, 0).unwrap_err().to_string();
+        assert!(error.contains("No space left"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        // And where it has to go, it can't.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(keys.rotate(0, false, 0), Err(RotateError::File(_))));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        fs::remove_dir(&path).unwrap();
+        keys.rotate(0, false, 0).unwrap();
+    }
+
+    #[test]
+    fn a_rotation_whose_file_is_not_surely_kept_is_done_again_and_puts_nobody_out() {
+        let (dir, keys) = keys();
+        let path = dir.path().join("keys/token.json");
+        let (life_ms, now_ms) = (900_000, NOW * 1000);
+        let failed =
+            keys.rotate_with(life_ms, false, now_ms, |_| Err(io::Error::other("the disk is broken")));
+        assert!(matches!(failed, Err(RotateError::File(_))));
+        // Signed long after; whichever of both files a crash leaves, it is good.
+        let token = keys.sign(&claims());
+        let restarted = TokenKeys::load_or_create(&path).unwrap();
+        assert_eq!(restarted.verify(&token, NOW), Ok(claims()));
+        keys.rotate(life_ms, false, now_ms + 2 * life_ms).unwrap();
+        let restarted = TokenKeys::load_or_create(&path).unwrap();
+        for holder in [&keys, &restarted] {
+            assert_eq!(holder.verify(&token, NOW), Ok(claims()));
+            assert_eq!(restarted.verify(&holder.sign(&claims()), NOW), Ok(claims()));
+        }
     }
 }

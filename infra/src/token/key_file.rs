@@ -38,13 +38,13 @@ pub enum KeyFileError {
 }
 
 /// One or two keys; the first signs, both verify.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyFile {
     keys: Vec<KeyEntry>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
     kid: String,
@@ -120,27 +120,48 @@ impl KeyFile {
         Ok(Some((&second.kid, retired_at_ms)))
     }
 
-    /// Puts a new key first, keeps the one that signed until now, and drops an older one. The file is replaced and
-    /// synced before this returns; on an error it is as it was.
-    pub(super) fn rotate(&mut self, path: &Path, now_ms: u64) -> Result<Rotated, KeyFileError> {
-        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
-        let new = KeyEntry::random().map_err(io)?;
-        let dropped = (self.keys.len() > 1).then(|| self.keys.swap_remove(1).kid);
-        self.keys[0].retired_at_ms = Some(now_ms);
-        self.keys.insert(0, new);
-        let beside = self.write_beside(path).map_err(io)?;
-        fs::rename(&beside, path).and_then(|()| sync_folder_of(path)).map_err(io)?;
-        Ok(Rotated { signs: self.keys[0].kid.clone(), verifies: self.keys[1].kid.clone(), dropped })
+    /// The same with a new key first: the one that signed until now is kept, an older one dropped.
+    pub(super) fn rotated(&self, now_ms: u64) -> io::Result<(KeyFile, Rotated)> {
+        let new = KeyEntry::random()?;
+        let signed = KeyEntry { retired_at_ms: Some(now_ms), ..self.keys[0].clone() };
+        let rotated = Rotated {
+            signs: new.kid.clone(),
+            verifies: signed.kid.clone(),
+            dropped: self.keys.get(1).map(|older| older.kid.clone()),
+        };
+        Ok((KeyFile { keys: vec![new, signed] }, rotated))
     }
 
+    /// Takes the place of the file. It is synced when this returns; `sync_name` is what makes its name safe, given the
+    /// folder. On an error the file is the old one; or the new one, when that was the last step and failed.
+    pub(super) fn replace(
+        &self,
+        path: &Path,
+        sync_name: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), KeyFileError> {
+        let io = |source| KeyFileError::Io { path: path.to_owned(), source };
+        let beside = self.write_beside(path).map_err(io)?;
+        if let Err(error) = fs::rename(&beside, path) {
+            // The first error is the one to tell.
+            let _ = fs::remove_file(&beside);
+            return Err(io(error));
+        }
+        sync_name(folder_of(path)).map_err(io)
+    }
+
+    /// What is left of a failed write would hold a secret: nothing is.
     fn write_beside(&self, path: &Path) -> io::Result<PathBuf> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(format!(".{}.tmp", std::process::id()));
+        let beside = PathBuf::from(beside);
+        let text = serde_json::to_vec_pretty(self)?;
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.sync_all()?;
-        Ok(beside.into())
+        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_all()) {
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
+        Ok(beside)
     }
 }
 
@@ -164,15 +185,19 @@ fn create(path: &Path) -> io::Result<()> {
     fs::remove_file(&beside)?;
     match linked {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => sync_folder_of(path),
+        _ => sync_dir(folder_of(path)),
     }
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+fn folder_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if folder != Path::new("") => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
     }
+}
+
+pub(super) fn sync_dir(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 mod base64url {
