@@ -1,6 +1,7 @@
 //! Logs (tracing) and metrics (Prometheus text).
 
 mod lines;
+mod trouble;
 
 use std::fmt::Error as FmtError;
 use std::fs;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 use lines::Lines;
+pub use trouble::{TROUBLE_LINE_PERIOD, Trouble};
 
 /// How long an ending process waits for its last lines to be read.
 const LAST_LINES_WAIT: Duration = Duration::from_secs(1);

@@ -104,8 +104,10 @@ pub struct LimitsConfig {
     pub heads_max: u32,
     /// Changes in one SetUserSession.
     pub session_changes_max: usize,
-    /// Rows deleted by one PurgeRefreshTokens at most.
+    /// Rows deleted by one PurgeRefreshTokens or PurgeRevocations at most; a larger wish is lowered to it.
     pub purge_max: u32,
+    /// How far the moment of a revocation may be ahead of the store's clock; a later one is lowered to it.
+    pub revocation_ahead_max_ms: i64,
     /// Bytes of a message's content. The edge has a lower bound; this one guards the table.
     pub content_max_bytes: usize,
 }
@@ -124,6 +126,7 @@ impl Default for LimitsConfig {
             heads_max: 5_000,
             session_changes_max: 10_000,
             purge_max: 10_000,
+            revocation_ahead_max_ms: 3_600_000,
             content_max_bytes: 64 * 1024,
         }
     }

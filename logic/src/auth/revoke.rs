@@ -1,6 +1,4 @@
 //! Ending tokens before their time: stored with its cause, then told to the gateways, which close the sockets.
-use std::time::Duration;
-
 use gochat_infra::errors::Error;
 use gochat_infra::rpc;
 use gochat_proto::common::v1::RevokeReason;
@@ -50,7 +48,7 @@ impl Revoker {
     /// Stores the revocation with its cause in one transaction, then tells the gateways. It is done also when the
     /// caller gives up: stored and not told would let open sockets live until the gateways' next look.
     ///
-    /// After this returns, new tokens are not concerned.
+    /// Tokens that are issued after it are not concerned, whatever the clock does: the store sees to that.
     pub(crate) async fn revoke(&self, request: RevokeRequest) -> Result<(), Error> {
         let this = self.clone();
         let done = tokio::spawn(async move {
@@ -59,12 +57,10 @@ impl Revoker {
             };
             let stored = this.revocations.clone().revoke(request).await?.into_inner();
             revocation.revocation_id = stored.revocation_id;
-            revocation.issued_until_ms = revocation.issued_until_ms.max(stored.issued_until_ms);
-            let issued_until_ms = revocation.issued_until_ms;
+            // Of what the store did, since tokens may be issued later than this clock says.
+            revocation.issued_until_ms = stored.issued_until_ms;
+            revocation.expires_at_ms = stored.expires_at_ms;
             this.tell(revocation);
-            // A token of the same millisecond counts as older. Two at most: clocks of two machines may differ by more.
-            let wait_ms = (issued_until_ms + 1 - unix_ms()).clamp(0, 2);
-            tokio::time::sleep(Duration::from_millis(wait_ms.cast_unsigned())).await;
             Ok(())
         });
         done.await.map_err(Error::internal)?

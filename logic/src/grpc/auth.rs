@@ -130,8 +130,6 @@ impl Auth {
             return Err(self.wrong_name_or_password());
         }
         let attempt = self.shared.limits.login(&asked.username, &asked.peer_ip, Instant::now())?;
-        // Before the account is read: a ban that this look misses comes later, and so ends the token.
-        let issued_at_ms = unix_ms();
         let user = self.by_name(&asked.username).await;
         let user = user.inspect_err(|_| self.shared.limits.untried(&attempt))?;
         let stored = user.as_ref().map(|user| user.password_hash.clone());
@@ -150,16 +148,15 @@ impl Auth {
             device_id: device_id.clone(),
             expires_at_ms: self.refresh_end_ms(),
         };
-        self.users
-            .clone()
-            .create_refresh_token(repo::CreateRefreshTokenRequest { token: Some(token) })
-            .await?;
+        let request = repo::CreateRefreshTokenRequest { token: Some(token) };
+        let issued_at_ms = self.users.clone().create_refresh_token(request).await?.into_inner().issued_at_ms;
         self.check_unchanged(&user, &refresh).await?;
         self.shared.events.user_did(Kind::Login, user.user_id, &device_id);
         Ok(self.signed_in(user.user_id, device_id, &refresh, issued_at_ms))
     }
 
-    /// A ban or a new password between the look at the account and the new refresh token has not ended that token.
+    /// A ban or a new password between the look at the account and the new refresh token has not ended that token,
+    /// nor the access token, which is issued with it. One that comes later ends both.
     async fn check_unchanged(&self, before: &repo::User, refresh: &RefreshToken) -> Result<(), Error> {
         let request = repo::GetUserRequest { user_id: before.user_id, with_password_hash: true };
         let user = present(self.users.clone().get_user(request).await?.into_inner().user, "user")?;
@@ -174,15 +171,14 @@ impl Auth {
     async fn refresh(&self, asked: RefreshTokenRequest) -> Result<LoginResponse, Error> {
         let Some(token) = RefreshToken::parse(&asked.refresh_token) else { return Err(sign_in_again()) };
         let successor = self.shared.refresh_secret.successor(&token);
-        // Before the rotation, as in a login.
-        let issued_at_ms = unix_ms();
+        let now_ms = unix_ms();
         let request = repo::RotateRefreshTokenRequest {
             token_hash: token.hash(),
             successor_hash: successor.hash(),
             successor_expires_at_ms: self.refresh_end_ms(),
-            now_ms: issued_at_ms,
+            now_ms,
             grace_ms: self.shared.refresh_grace_ms.into(),
-            revocation_expires_at_ms: Some(self.shared.revoker.expires_at_ms(issued_at_ms)),
+            revocation_expires_at_ms: Some(self.shared.revoker.expires_at_ms(now_ms)),
         };
         let rotated = self.users.clone().rotate_refresh_token(request).await?.into_inner();
         match rotated.outcome() {
@@ -198,7 +194,7 @@ impl Auth {
         let request = repo::GetUserRequest { user_id: rotated.user_id, ..Default::default() };
         let user = present(self.users.clone().get_user(request).await?.into_inner().user, "user")?;
         may_sign_in(user.status())?;
-        Ok(self.signed_in(rotated.user_id, rotated.device_id, &successor, issued_at_ms))
+        Ok(self.signed_in(rotated.user_id, rotated.device_id, &successor, rotated.issued_at_ms))
     }
 
     async fn logout(&self, asked: LogoutRequest) -> Result<(), Error> {
@@ -206,14 +202,15 @@ impl Auth {
             // It would stand for every device.
             return Err(Invalid::new("deviceId", "A log-out names its device.").into());
         }
-        if let Some(token) = RefreshToken::parse(&asked.refresh_token) {
-            self.revoke_refresh(&token).await?;
-        }
         let device_id = asked.device_id.clone();
         let revocation = self.shared.revoker.of(asked.user_id, device_id, RevokeReason::Logout);
         let request =
             repo::RevokeRequest { revocation: Some(revocation), refresh_tokens: true, ..Default::default() };
         self.shared.revoker.revoke(request).await?;
+        // After it, which must still see how late this family's last token was issued. Mostly it is gone by now.
+        if let Some(token) = RefreshToken::parse(&asked.refresh_token) {
+            self.revoke_refresh(&token).await?;
+        }
         self.shared.events.user_did(Kind::Logout, asked.user_id, &asked.device_id);
         Ok(())
     }
@@ -267,6 +264,7 @@ impl Auth {
         Ok(())
     }
 
+    /// The end is by the clock as it is; `issued_at_ms` may be ahead of it after the clock has gone back.
     fn signed_in(
         &self,
         user_id: u64,

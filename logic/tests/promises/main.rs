@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures)]
 
 mod ban_in_conversation;
+mod clock_goes_back;
 mod dense_order;
 mod effectively_once;
 mod events;

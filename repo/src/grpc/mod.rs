@@ -39,7 +39,7 @@ serve! { UserRepo, Users:
     get_user_session(GetUserSessionRequest) -> GetUserSessionResponse;
     get_user_sessions(GetUserSessionsRequest) -> GetUserSessionResponse;
     set_user_session(SetUserSessionRequest) -> ();
-    create_refresh_token(CreateRefreshTokenRequest) -> ();
+    create_refresh_token(CreateRefreshTokenRequest) -> CreateRefreshTokenResponse;
     rotate_refresh_token(RotateRefreshTokenRequest) -> RotateRefreshTokenResponse;
     revoke_refresh_tokens(RevokeRefreshTokensRequest) -> RevokeRefreshTokensResponse;
     purge_refresh_tokens(PurgeRefreshTokensRequest) -> PurgeRefreshTokensResponse;

@@ -2,16 +2,16 @@
 use gochat_proto::common::v1::RevokeReason;
 use gochat_proto::repo::v1::{
     ListRevocationsRequest, ListRevocationsResponse, PurgeRevocationsRequest, PurgeRevocationsResponse,
-    RevokeRequest, RevokeResponse,
+    Revocation, RevokeRequest, RevokeResponse,
 };
 
 use super::{Service, Shared, check};
-use crate::store::{Result, refuse};
+use crate::store::{Result, refuse, unix_ms};
 
 impl Service {
     /// Goes on in a task of its own when the caller gives up, like the update of a user.
-    pub(crate) async fn revoke(self: &Shared, request: RevokeRequest) -> Result<RevokeResponse> {
-        let Some(revocation) = &request.revocation else {
+    pub(crate) async fn revoke(self: &Shared, mut request: RevokeRequest) -> Result<RevokeResponse> {
+        let Some(revocation) = &mut request.revocation else {
             return Err(refuse::invalid("a revocation says whose tokens end"));
         };
         let user_id = revocation.user_id;
@@ -22,6 +22,11 @@ impl Service {
         if revocation.expires_at_ms <= revocation.issued_until_ms {
             return Err(refuse::invalid("a revocation lives longer than the tokens that it ends"));
         }
+        // Later tokens must come after it, so a caller's clock that is far ahead must not have its way.
+        let latest_ms = unix_ms().saturating_add(self.limits.revocation_ahead_max_ms);
+        let ahead_ms = (revocation.issued_until_ms.saturating_sub(latest_ms)).max(0);
+        revocation.issued_until_ms -= ahead_ms;
+        revocation.expires_at_ms -= ahead_ms;
         let changes_user = request.status.is_some() || request.password_hash.is_some();
         let service = self.clone();
         let revoke = tokio::spawn(async move {
@@ -33,7 +38,8 @@ impl Service {
             revoked
         });
         let stored = revoke.await.map_err(|_| refuse::broken("a revocation was broken off"))??;
-        Ok(RevokeResponse { revocation_id: stored.revocation_id, issued_until_ms: stored.issued_until_ms })
+        let Revocation { revocation_id, issued_until_ms, expires_at_ms, .. } = stored;
+        Ok(RevokeResponse { revocation_id, issued_until_ms, expires_at_ms })
     }
 
     pub(crate) async fn list_revocations(

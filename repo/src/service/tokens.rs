@@ -1,23 +1,26 @@
 //! Refresh tokens: straight to the store, since every answer must be the newest.
 use gochat_proto::repo::v1::{
-    CreateRefreshTokenRequest, PurgeRefreshTokensRequest, PurgeRefreshTokensResponse,
-    RevokeRefreshTokensRequest, RevokeRefreshTokensResponse, RotateRefreshTokenRequest,
-    RotateRefreshTokenResponse,
+    CreateRefreshTokenRequest, CreateRefreshTokenResponse, PurgeRefreshTokensRequest,
+    PurgeRefreshTokensResponse, RevokeRefreshTokensRequest, RevokeRefreshTokensResponse,
+    RotateRefreshTokenRequest, RotateRefreshTokenResponse,
 };
 
 use super::Service;
-use crate::store::{Result, refuse, unix_ms};
+use crate::store::{Result, refuse};
 
 /// Bytes of a SHA-256.
 const HASH_BYTES: usize = 32;
 
 impl Service {
-    pub(crate) async fn create_refresh_token(&self, request: CreateRefreshTokenRequest) -> Result<()> {
+    pub(crate) async fn create_refresh_token(
+        &self,
+        request: CreateRefreshTokenRequest,
+    ) -> Result<CreateRefreshTokenResponse> {
         let token = request.token.unwrap_or_default();
         check_hash(&token.token_hash)?;
         refuse::id(token.user_id, "a user id")?;
         refuse::id(token.family_id, "a family id")?;
-        self.store.create_token(token, unix_ms()).await
+        Ok(CreateRefreshTokenResponse { issued_at_ms: self.store.create_token(token).await? })
     }
 
     pub(crate) async fn rotate_refresh_token(

@@ -70,7 +70,7 @@ async fn a_ban_changes_the_user_ends_his_tokens_and_is_listed() {
     let answer = revoke(&bench, request).await.unwrap();
     assert!(answer.issued_until_ms >= before, "a token issued meanwhile is concerned too");
     let listed = list(&bench, 0, T0, 10).await;
-    let RevokeResponse { revocation_id, issued_until_ms } = answer;
+    let RevokeResponse { revocation_id, issued_until_ms, .. } = answer;
     assert_eq!(listed, [Revocation { revocation_id, issued_until_ms, ..ban }]);
     assert_eq!(bench.user(1).await.status(), UserStatus::Banned, "not what the cache had");
     assert_eq!((tokens_of(&bench, 1).await, tokens_of(&bench, 2).await), (0, 1));
@@ -198,4 +198,32 @@ async fn revocations_of_bad_form_are_refused() {
     check(only(Revocation { reason: 0, ..revocation(1, "") }), Code::InvalidInput).await;
     check(only(Revocation { expires_at_ms: T0, ..revocation(1, "") }), Code::InvalidInput).await;
     assert_eq!(list(&bench, 0, T0, 10).await, []);
+}
+
+#[tokio::test]
+async fn a_moment_far_ahead_of_the_clock_is_lowered() {
+    let bench = open().await;
+    let ahead_max_ms = LimitsConfig::default().revocation_ahead_max_ms;
+    for (ahead_ms, stored_ahead_ms) in [(ahead_max_ms / 2, ahead_max_ms / 2), (i64::MAX / 2, ahead_max_ms)] {
+        let before = unix_ms();
+        let issued_until_ms = before + ahead_ms;
+        let asked = Revocation { issued_until_ms, expires_at_ms: issued_until_ms + 7, ..revocation(1, "") };
+        let stored = revoke(&bench, only(asked)).await.unwrap();
+        let expect = before + stored_ahead_ms..=unix_ms() + stored_ahead_ms;
+        assert!(expect.contains(&stored.issued_until_ms), "{} in {expect:?}", stored.issued_until_ms);
+        assert_eq!(stored.expires_at_ms, stored.issued_until_ms + 7);
+    }
+    // What is issued now comes after them.
+    let request = CreateRefreshTokenRequest {
+        token: Some(RefreshToken {
+            token_hash: hash(1),
+            family_id: 1,
+            user_id: 1,
+            device_id: "phone".into(),
+            expires_at_ms: i64::MAX,
+        }),
+    };
+    let issued = bench.users.clone().create_refresh_token(request).await.unwrap().into_inner().issued_at_ms;
+    let known = list(&bench, 0, T0, 10).await;
+    assert_eq!(Some(issued), known.iter().map(|one| one.issued_until_ms + 1).max());
 }

@@ -138,3 +138,18 @@ async fn expired_tokens_are_purged_in_portions() {
     assert_eq!(purge(T0 + LIFE_MS + 1, 3).await, 3);
     assert_eq!(purge(T0 + LIFE_MS + 1, 3).await, 2);
 }
+
+#[tokio::test]
+async fn made_up_and_expired_tokens_never_reach_the_writer() {
+    let bench = open().await;
+    create(&bench, 1, 5, 1, "phone").await;
+    let transactions = || bench.repo.service.metrics.transactions_now();
+    let before = transactions();
+    assert_eq!(rotate(&bench, 9, 10, T0).await, Outcome::Invalid);
+    assert_eq!(rotate(&bench, 1, 2, T0 + LIFE_MS).await, Outcome::Invalid);
+    let request = RevokeRefreshTokensRequest { which: Some(Which::TokenHash(hash(9))) };
+    let none = bench.users.clone().revoke_refresh_tokens(request).await.unwrap().into_inner();
+    assert_eq!((none.revoked, transactions()), (0, before));
+    assert_eq!(rotate(&bench, 1, 2, T0).await, Outcome::Rotated);
+    assert_eq!(transactions(), before + 1);
+}

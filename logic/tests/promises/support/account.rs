@@ -34,3 +34,14 @@ pub(crate) async fn refresh(running: &Running, token: &str) -> Result<LoginRespo
     let request = RefreshTokenRequest { refresh_token: token.into() };
     running.auth().refresh_token(request).await.map(tonic::Response::into_inner)
 }
+
+/// A right login of this device.
+pub(crate) async fn login_on(running: &Running, username: &str, device_id: &str) -> LoginResponse {
+    let request = LoginRequest {
+        username: username.into(),
+        password: "correct horse".into(),
+        device_id: device_id.into(),
+        ..Default::default()
+    };
+    running.auth().login(request).await.unwrap().into_inner()
+}

@@ -9,6 +9,7 @@ mod messages;
 mod open;
 #[cfg(test)]
 mod plans;
+mod purge;
 mod revocations;
 mod rows;
 mod save;

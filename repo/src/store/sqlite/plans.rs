@@ -4,7 +4,7 @@ use std::path::Path;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Row as _};
 
-use super::{groups, revocations, tokens};
+use super::{groups, purge, revocations, tokens};
 
 async fn plan(file: &Path, sql: &'static str) -> Vec<String> {
     let mut conn = SqliteConnectOptions::new().filename(file).read_only(true).connect().await.unwrap();
@@ -29,7 +29,10 @@ async fn pages_and_purges_walk_along_an_index() {
     check(groups::MEMBERS_PAGE, "SEARCH g USING PRIMARY KEY (group_id=? AND user_id>?)").await;
     check(groups::MEMBERS_SINCE_PAGE, "SEARCH g USING PRIMARY KEY (group_id=? AND user_id>?)").await;
     check(revocations::PAGE, "SEARCH revocations USING INTEGER PRIMARY KEY (rowid>?)").await;
-    check(revocations::PURGE, "revocations_expiry (expires_at<?)").await;
-    check(tokens::PURGE, "refresh_tokens_expiry (expires_at<?)").await;
+    check(purge::REVOCATIONS, "revocations_expiry (expires_at<?)").await;
+    check(purge::TOKENS, "refresh_tokens_expiry (expires_at<?)").await;
+    check(tokens::LATEST_OF_DEVICE, "refresh_tokens_device (user_id=? AND device_id=?)").await;
+    check(tokens::LATEST_OF_USER, "refresh_tokens_device (user_id=?)").await;
+    check(tokens::AFTER_REVOCATIONS, "revocations_user (user_id=? AND device_id=?)").await;
     store.close().await;
 }

@@ -5,7 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::SqliteStore;
 use super::rows::{signed, small, text, unsigned};
-use super::tokens::RevokeTokens;
+use super::tokens::{RevokeTokens, latest_issue};
 use super::users::{UpdateUser, known_users};
 use super::writer::Change;
 use crate::store::{Page, Result, refuse, unix_ms};
@@ -31,20 +31,12 @@ impl SqliteStore {
             .map_err(refuse::database)?;
         Ok(Page::cut(rows.iter().map(revocation).collect(), limit))
     }
-
-    /// Deletes those that expired before a moment, `limit` at most; answers how many.
-    pub(crate) async fn purge_revocations(&self, expired_before_ms: i64, limit: u32) -> Result<u64> {
-        self.writer.change(PurgeRevocations { expired_before_ms, limit }, 64).await
-    }
 }
 
 /// By id: most of what is there has not expired, since the rest is purged.
 pub(super) const PAGE: &str = "SELECT revocation_id, user_id, device_id, issued_until, reason, expires_at \
                                FROM revocations WHERE revocation_id > ? AND expires_at > ? \
                                ORDER BY revocation_id LIMIT ?";
-pub(super) const PURGE: &str = "DELETE FROM revocations WHERE revocation_id IN \
-                                (SELECT revocation_id FROM revocations WHERE expires_at < ? \
-                                ORDER BY expires_at LIMIT ?)";
 
 fn revocation(row: &SqliteRow) -> Revocation {
     Revocation {
@@ -67,7 +59,7 @@ impl Change for Revoke {
     async fn apply(&self, conn: &mut SqliteConnection) -> Result<Revocation> {
         let RevokeRequest { revocation, refresh_tokens, status, password_hash } = self.request.clone();
         let revocation = revocation.unwrap_or_default();
-        let (user_id, device_id) = (revocation.user_id, &revocation.device_id);
+        let user_id = revocation.user_id;
         if known_users(conn, [user_id].into_iter()).await?.is_empty() {
             return Err(refuse::unknown_users(&[user_id]));
         }
@@ -75,21 +67,29 @@ impl Change for Revoke {
             let request = UpdateUserRequest { user_id, status, password_hash, ..Default::default() };
             UpdateUser { request, now_ms: unix_ms() }.apply(conn).await?;
         }
+        // Before the tokens go, which tell how far it must reach.
+        let stored = insert(conn, revocation).await?;
         if refresh_tokens {
+            let device_id = stored.device_id.clone();
             let which = match device_id.is_empty() {
                 true => Which::UserId(user_id),
-                false => Which::Device(UserDevice { user_id, device_id: device_id.clone() }),
+                false => Which::Device(UserDevice { user_id, device_id }),
             };
             RevokeTokens { which }.apply(conn).await?;
         }
-        insert(conn, revocation).await
+        Ok(stored)
     }
 }
 
 /// Writes a revocation; answers it with its id and the moment until which it concerns tokens: that of this
-/// transaction at least, since what it changes was in force until now.
+/// transaction at least, since what it changes was in force until now, and that of the latest token that it ends, which
+/// was issued later when the clock has gone back since. So much longer such a token lives by the clock as it is now.
 pub(super) async fn insert(conn: &mut SqliteConnection, mut revocation: Revocation) -> Result<Revocation> {
-    revocation.issued_until_ms = revocation.issued_until_ms.max(unix_ms());
+    let now_ms = revocation.issued_until_ms.max(unix_ms());
+    let latest_ms = latest_issue(conn, revocation.user_id, &revocation.device_id).await?;
+    revocation.issued_until_ms = now_ms.max(latest_ms);
+    let ahead_ms = revocation.issued_until_ms - now_ms;
+    revocation.expires_at_ms = revocation.expires_at_ms.saturating_add(ahead_ms);
     let row = sqlx::query(
         "INSERT INTO revocations (user_id, device_id, issued_until, reason, expires_at) \
          VALUES (?, ?, ?, ?, ?) RETURNING revocation_id",
@@ -104,23 +104,4 @@ pub(super) async fn insert(conn: &mut SqliteConnection, mut revocation: Revocati
     .map_err(refuse::database)?;
     revocation.revocation_id = unsigned(&row, 0);
     Ok(revocation)
-}
-
-struct PurgeRevocations {
-    expired_before_ms: i64,
-    limit: u32,
-}
-
-impl Change for PurgeRevocations {
-    type Out = u64;
-
-    async fn apply(&self, conn: &mut SqliteConnection) -> Result<u64> {
-        let deleted = sqlx::query(PURGE)
-            .bind(self.expired_before_ms)
-            .bind(self.limit)
-            .execute(conn)
-            .await
-            .map_err(refuse::database)?;
-        Ok(deleted.rows_affected())
-    }
 }
