@@ -4,6 +4,7 @@ mod harness;
 
 mod acknowledged_is_kept;
 mod bounded_memory;
+mod broken_histories;
 mod chaos;
 mod delivery_and_sync;
 mod dense_order;

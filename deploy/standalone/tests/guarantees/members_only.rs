@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, User};
 
+/// Saves that relied on a membership which had changed.
+const STALE: &str = r#"logic_pipeline_retries_total{reason="stale-version"}"#;
+
 /// First and last seq that a member may see.
 type Bounds = (u64, u64);
 
@@ -149,6 +152,7 @@ fn who_is_put_out_in_the_middle_of_a_stream_is_out() {
     let (ann, bob) = (server.user("ann"), server.user("bob"));
     for round in 0..5 {
         let group = group(&server, &ann, &[&bob]);
+        let stale = server.metric(STALE);
         let mut b = server.connect(&bob);
         let keys: Vec<String> = (0..60).map(|n| format!("r{round}-{n}")).collect();
         let mut acks: Vec<(String, bool)> = Vec::new();
@@ -184,6 +188,7 @@ fn who_is_put_out_in_the_middle_of_a_stream_is_out() {
                 assert_eq!(ack["code"], 1002, "{ack}");
             }
         }
+        assert!(server.metric(STALE) > stale, "the owner still took him for a member: the store refused");
         acks.sort_by_key(|(key, _)| keys.iter().position(|known| known == key));
         let of_ann = server.history(&ann, &group.conversation);
         let contents: Vec<String> =

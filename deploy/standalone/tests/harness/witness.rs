@@ -13,6 +13,8 @@ use super::User;
 pub struct Witness {
     conversation: ConversationHistory,
     keys: HashMap<String, MessageKey>,
+    /// Acks of messages that nobody wrote.
+    strange: Vec<String>,
 }
 
 impl Witness {
@@ -23,7 +25,7 @@ impl Witness {
         };
         let members = members.iter().map(member).collect();
         let conversation = ConversationHistory { id: conversation_id.to_owned(), base_seq: 0, members };
-        Witness { conversation, keys: HashMap::new() }
+        Witness { conversation, keys: HashMap::new(), strange: Vec::new() }
     }
 
     /// The member wrote a message; to be told once, whatever is sent again.
@@ -37,7 +39,10 @@ impl Witness {
     /// The data of a `message-ack`.
     pub fn acked(&mut self, data: &Value) {
         let key = data["tempMessageId"].as_str().and_then(|key| self.keys.get(key)).copied();
-        let key = key.unwrap_or_else(|| panic!("an ack of a message that nobody wrote: {data}"));
+        let Some(key) = key else {
+            self.strange.push(data.to_string());
+            return;
+        };
         let send = &mut self.conversation.members[key.member as usize].sends[key.n as usize];
         match data["status"].as_str() {
             Some("accepted") => send.accepted = true,
@@ -98,6 +103,22 @@ impl Witness {
         Entry { seq: message["seqId"].as_u64().expect("a seq"), message_id, key }
     }
 
+    /// Everything was answered for good, and all that was told and seen keeps the promises.
+    pub fn judge(self) -> Result<(), String> {
+        let sends = |key: &MessageKey| &self.conversation.members[key.member as usize].sends[key.n as usize];
+        let open: Vec<&String> =
+            self.keys.iter().filter(|(_, key)| !sends(key).is_final()).map(|(name, _)| name).collect();
+        if !open.is_empty() {
+            return Err(format!("never answered for good: {open:?}"));
+        }
+        if !self.strange.is_empty() {
+            return Err(format!("acks of what nobody wrote: {:?}", self.strange));
+        }
+        let verdict = self.verdict();
+        if verdict.holds() { Ok(()) } else { Err(verdict.to_string()) }
+    }
+
+    /// The load suite's verdict on what is known so far, whatever was answered.
     pub fn verdict(self) -> Verdict {
         check(&History { conversations: vec![self.conversation] })
     }
