@@ -16,6 +16,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -25,11 +26,20 @@ use rustix::fs::Mode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// With the commit, where the build was told it (`make run` does).
+pub(crate) static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let version = env!("CARGO_PKG_VERSION");
+    match option_env!("GOCHAT_COMMIT") {
+        Some(commit) if !commit.is_empty() => format!("{version} ({commit})"),
+        _ => version.to_owned(),
+    }
+});
+
 /// Options of the server stand before no command: each command has its own, and refuses others.
 #[derive(Parser)]
 #[command(
     name = "gochat",
-    version,
+    version = VERSION.as_str(),
     about = "An instant-messaging backend for fleets of mobile devices",
     args_conflicts_with_subcommands = true
 )]

@@ -1,6 +1,6 @@
 //! Every service in one process: who is started with what, and who stops before whom.
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use gochat_gateway::{Gateway, GatewayDeps};
@@ -20,6 +20,7 @@ use gochat_proto::topics;
 use gochat_repo::{Repo, RepoDeps};
 use gochat_task::{Task, TaskDeps};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::runtime::Handle;
 use tonic::service::Routes;
 
 use crate::backup::Backups;
@@ -27,13 +28,14 @@ use crate::config::Config;
 use crate::control::{Commands, Control};
 use crate::data_dir::DataDir;
 use crate::keys::Keys;
-use crate::say;
+use crate::{VERSION, say};
 
 /// The only worker that draws ids in this folder.
 pub(crate) const WORKER_ID: u16 = 0;
 /// What helps against damage.
 const RESTORE: &str = "restore the data folder from a backup (gochat restore)";
-/// How long the end of the process waits for work that nobody waits for any more.
+/// How long a stop waits for a start that is under way, and the end of the process for work that nobody waits for any
+/// more.
 const LEAVE: Duration = Duration::from_secs(1);
 /// The only gateway's partition of gochat.downstream.
 const GATEWAY_SLOT: u32 = 0;
@@ -84,10 +86,13 @@ fn open_queue(config: &Config, data: &DataDir) -> Result<Queue> {
 /// Runs until SIGTERM or SIGINT, then stops in order.
 pub(crate) fn run(config: Config) -> Result<()> {
     telemetry::init_logs(&config.log)?;
+    let data = std::path::absolute(&config.data).unwrap_or_else(|_| config.data.clone());
+    tracing::info!(version = VERSION.as_str(), data = %data.display(), "starting");
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(serve(config));
-    // A copy for a backup that was cut off may be at work on a large file, which is gone when it ends.
+    // A start that was given up may hang, and a copy for a backup that was cut off be at work on a file that is
+    // removed already.
     runtime.shutdown_timeout(LEAVE);
     done
 }
@@ -107,21 +112,42 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(config: Config) -> Result<()> {
-    let data = DataDir::open(&config.data)?;
+    let (config, begun) = (Arc::new(config), Instant::now());
     let shutdown = Shutdown::new();
     shutdown.on_signals()?;
-    let running = start(&config, &data).await?;
+    let Some(running) = start_unless_stopped(&config, &shutdown).await? else { return Ok(()) };
     // What the gateway waits for may never come; a stop does not wait with it.
     tokio::select! {
-        () = running.gateway.ready() => running.announce(),
+        () = running.gateway.ready() => running.announce(begun),
         () = shutdown.requested() => {}
     }
     shutdown.requested().await;
     running.stop(&config).await
 }
 
+/// Nothing, when a stop is requested and the start does not come to its end soon.
+async fn start_unless_stopped(config: &Arc<Config>, shutdown: &Shutdown) -> Result<Option<Running>> {
+    // On a thread of its own: much of it waits for the disk, and a signal would wait too.
+    let mut starting = tokio::task::spawn_blocking({
+        let config = config.clone();
+        move || Handle::current().block_on(start(&config))
+    });
+    tokio::select! {
+        started = &mut starting => return Ok(Some(started??)),
+        () = shutdown.requested() => {}
+    }
+    // Most often it is about to end, and then all is stopped in order.
+    if let Ok(started) = tokio::time::timeout(LEAVE, starting).await {
+        return Ok(Some(started??));
+    }
+    tracing::info!("left in the middle of the start; the next one finds the data as after a crash");
+    Ok(None)
+}
+
 /// Everything that has to stop, in the order in which it does.
 struct Running {
+    /// Locked until all has stopped.
+    data: DataDir,
     /// Its commands under way need all below but the gateway: both end together.
     control: Control,
     gateway: Gateway,
@@ -148,7 +174,8 @@ struct Shared {
     services: Shutdown,
 }
 
-async fn start(config: &Config, data: &DataDir) -> Result<Running> {
+async fn start(config: &Config) -> Result<Running> {
+    let data = DataDir::open(&config.data)?;
     let (metrics, readiness, admin_end) = (Metrics::new(), Readiness::new(), Shutdown::new());
     readiness.not_ready("start", "the services are starting");
     let admin = admin::serve(config.admin, metrics.clone(), readiness.clone(), admin_end.clone())
@@ -156,7 +183,7 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
         .with_context(|| {
             format!("the admin port {} can't be opened; choose another with --admin", config.admin)
         })?;
-    let queue = open_queue(config, data)?;
+    let queue = open_queue(config, &data)?;
     queue.register_metrics(&metrics);
     let instance_id = instance_id()?;
     let registry = Registry::fixed(vec![Instance {
@@ -165,12 +192,12 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
         slot: GATEWAY_SLOT,
         address: String::new(),
     }]);
-    let keys = open_keys(data)?;
+    let keys = open_keys(&data)?;
     let shared = Shared { queue, registry, keys, instance_id, metrics, readiness, services: Shutdown::new() };
 
-    let repo = open_repo(config, data, &shared.metrics).await?;
+    let repo = open_repo(config, &data, &shared.metrics).await?;
     let repo_client = Client::local(repo.routes()).with_config(&config.rpc);
-    let logic = start_logic(config, data, &shared, repo_client.clone()).await?;
+    let logic = start_logic(config, &data, &shared, repo_client.clone()).await?;
     let task = Task::start(
         config.task.clone(),
         TaskDeps {
@@ -184,10 +211,10 @@ async fn start(config: &Config, data: &DataDir) -> Result<Running> {
     .await?;
     let gateway = start_gateway(config, &shared, &logic)?;
     let commands = Commands::new();
-    let orders = orders(config, data, &shared, &commands, [logic.routes(), task.routes(), repo.routes()]);
+    let orders = orders(config, &data, &shared, &commands, [logic.routes(), task.routes(), repo.routes()]);
     let control = Control::listen(data.root(), orders, commands)?;
     let Shared { queue, readiness, services, .. } = shared;
-    Ok(Running { control, gateway, services, logic, task, repo, queue, admin, admin_end, readiness })
+    Ok(Running { data, control, gateway, services, logic, task, repo, queue, admin, admin_end, readiness })
 }
 
 async fn start_logic(config: &Config, data: &DataDir, shared: &Shared, repo: Client) -> Result<Logic> {
@@ -237,8 +264,16 @@ fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gate
 }
 
 impl Running {
-    fn announce(&self) {
+    fn announce(&self, begun: Instant) {
         self.readiness.ready("start");
+        tracing::info!(
+            version = VERSION.as_str(),
+            clients = %self.gateway.addr(),
+            admin = %self.admin.addr(),
+            engine = %self.gateway.engine_in_use(),
+            took_ms = begun.elapsed().as_millis() as u64,
+            "ready"
+        );
         say(&format!("Admin port: http://{}/readyz", self.admin.addr()));
         say(&format!("GoChat is ready: http://{}/", self.gateway.addr()));
     }
@@ -246,7 +281,8 @@ impl Running {
     async fn stop(self, config: &Config) -> Result<()> {
         let deadline = Duration::from_millis(config.stop_deadline_ms);
         let control_deadline = Duration::from_millis(config.control_deadline_ms);
-        let Running { control, gateway, services, logic, task, repo, queue, admin, admin_end, .. } = self;
+        let Running { data, control, gateway, services, logic, task, repo, queue, admin, admin_end, .. } =
+            self;
         let reports = Sequence::new()
             .stage("gateway", deadline, async move {
                 let (report, ()) = tokio::join!(gateway.drain(), control.end(control_deadline));
@@ -277,6 +313,7 @@ impl Running {
             })
             .run()
             .await;
+        drop(data);
         anyhow::ensure!(
             reports.iter().all(|r| r.clean),
             "not every part stopped within its deadline; see the log"

@@ -222,3 +222,37 @@ fn the_printed_configuration_gives_itself_again() {
     let again = gochat(&["config", "--config", file.to_str().unwrap()], &[]);
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
 }
+
+#[test]
+fn the_log_says_what_runs_and_where() {
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("data");
+    let log_of = |args: &[&str]| {
+        let log = temp.path().join("log");
+        let server = Server::start_logging_to(&data, args, fs::File::create(&log).unwrap().into());
+        harness::until("the log has its lines", || {
+            fs::read_to_string(&log).unwrap().lines().any(|line| line.contains("took_ms"))
+        });
+        (fs::read_to_string(&log).unwrap(), server.http.to_string(), server.admin.to_string())
+    };
+    let said = gochat(&["--version"], &[]).stdout;
+    let version = String::from_utf8(said).unwrap().trim_end().strip_prefix("gochat ").unwrap().to_owned();
+    assert!(version.starts_with(env!("CARGO_PKG_VERSION")), "{version}");
+
+    let json = temp.path().join("json.toml");
+    fs::write(&json, "[log]\nformat = \"json\"\n").unwrap();
+    let (log, http, admin) = log_of(&["--config", json.to_str().unwrap()]);
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let line = |message: &str| lines.iter().find(|line| line["message"] == message).expect(message);
+    assert_eq!(line("starting")["version"], version);
+    assert_eq!(line("starting")["data"], data.to_str().unwrap());
+    let ready = line("ready");
+    assert_eq!([&ready["version"], &ready["clients"], &ready["admin"]], [&version, &http, &admin]);
+    assert!(!ready["engine"].as_str().unwrap().is_empty() && ready["took_ms"].is_u64(), "{ready}");
+
+    let (log, http, admin) = log_of(&[]);
+    let has = |words: &[&str]| log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["starting", &version, data.to_str().unwrap()]), "{log}");
+    assert!(has(&["ready", &version, &http, &admin, "engine="]), "{log}");
+}
