@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+use crate::compare::{Compare, Versus};
+use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
 use crate::report::Median;
@@ -11,7 +13,8 @@ use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, storm::Sto
 
 /// Load for GoChat, judged from outside.
 ///
-/// Exit codes: 0 ok · 1 something was lost, doubled or out of order · 2 usage · 3 could not run.
+/// Exit codes: 0 ok · 1 a promise was broken: something was lost, doubled or out of order · 2 usage · 3 could not run ·
+/// 4 an --assert does not hold · 5 worse by more than noise (with --gate).
 #[derive(Debug, Parser)]
 #[command(name = "gochat-perf", version)]
 struct Cli {
@@ -31,6 +34,10 @@ enum Command {
     /// All sessions are cut in one moment and come back at once: how long it takes, and whether the chat among
     /// them survives it whole
     Storm(Storm),
+    /// What on this machine would spoil a figure
+    Doctor(Doctor),
+    Compare(Compare),
+    Versus(Versus),
     /// One figure's median over several reports
     Median(Median),
 }
@@ -58,6 +65,9 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Hold(scenario) => play(scenario),
         Command::Hostile(scenario) => play(scenario),
         Command::Storm(scenario) => play(scenario),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Versus(versus) => versus.run(),
         Command::Median(median) => median.run(),
     }
 }

@@ -12,6 +12,18 @@ pub enum Exit {
     Usage = 2,
     /// The load could not be run: no server, no users, no file.
     CouldNotRun = 3,
+    /// All promises were kept, and an `--assert` was not.
+    Asserted = 4,
+    /// With `--gate`: worse by more than noise.
+    Worse = 5,
+}
+
+impl Exit {
+    /// How a process of this program ended; `None` as its code: it was killed.
+    pub(crate) fn of_code(code: Option<i32>) -> Exit {
+        let all = [Exit::Ok, Exit::Broken, Exit::Usage, Exit::CouldNotRun, Exit::Asserted, Exit::Worse];
+        all.into_iter().find(|exit| code == Some(*exit as i32)).unwrap_or(Exit::CouldNotRun)
+    }
 }
 
 impl From<&LoadError> for Exit {

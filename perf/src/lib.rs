@@ -7,6 +7,7 @@
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
 //! - `meter`: what the server, this program and the machine spend meanwhile. `report`: what a run leaves behind.
+//! - `doctor`: what would spoil a figure. `compare`: which differences are more than noise.
 //! - [`command`]: the command line.
 //!
 //! *Invariant:* nothing here depends on the server's crates; the WebSocket codec is tungstenite and the JSON is
@@ -17,7 +18,9 @@
 pub mod checker;
 mod client;
 pub mod command;
+mod compare;
 mod config;
+mod doctor;
 mod error;
 mod exit;
 mod latency;

@@ -58,4 +58,8 @@ impl Figures {
     pub(crate) fn get(&self, name: &str) -> Option<&Figure> {
         self.0.get(name)
     }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Figure)> {
+        self.0.iter().map(|(name, figure)| (name.as_str(), figure))
+    }
 }

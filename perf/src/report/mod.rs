@@ -1,23 +1,26 @@
 //! What a run leaves behind, for people and for machines. Its JSON is described by docs/report.schema.json.
 
+mod assertion;
 mod figures;
 mod files;
 mod fingerprint;
 mod read;
 mod window;
 
+pub(crate) use assertion::{Asserted, Assertion};
 pub(crate) use figures::{Better, Figures};
 pub(crate) use files::{RawLog, write_csv, write_json};
 pub(crate) use fingerprint::Fingerprint;
-pub(crate) use read::Median;
+pub(crate) use read::{EarlierReport, Median};
 pub(crate) use window::{SendingWindow, WindowStart};
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::checker::Verdict;
+use crate::doctor::Finding;
 use crate::latency::{Latency, Percentiles};
 use crate::meter::Sample;
 
@@ -34,6 +37,9 @@ pub(crate) struct Report {
     /// The command's exit code.
     pub(crate) exit: u8,
     pub(crate) verdict: VerdictReport,
+    pub(crate) asserted: Vec<Asserted>,
+    /// What would spoil the figures.
+    pub(crate) doctor: Vec<Finding>,
     /// Of the command line, defaults included.
     pub(crate) parameters: Value,
     pub(crate) fingerprint: Fingerprint,
@@ -102,7 +108,7 @@ impl From<&Latency> for LatencyReport {
 }
 
 /// About a second of a run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Interval {
     /// When it ended, since the run began.
     pub(crate) at_s: f64,

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{FORMAT, Figures};
+use super::{FORMAT, Figures, Interval};
 use crate::error::LoadError;
 use crate::exit::Exit;
 
@@ -13,7 +14,12 @@ use crate::exit::Exit;
 #[derive(Debug, Deserialize)]
 pub(crate) struct EarlierReport {
     format: u32,
+    pub(crate) scenario: String,
+    pub(crate) exit: u8,
+    pub(crate) parameters: Value,
+    pub(crate) fingerprint: Value,
     pub(crate) figures: Figures,
+    pub(crate) intervals: Vec<Interval>,
 }
 
 impl EarlierReport {

@@ -26,7 +26,8 @@ use crate::error::LoadError;
 use crate::exit::Exit;
 use crate::latency::Latency;
 use crate::report::{
-    Better, FORMAT, Figures, Fingerprint, LatencyReport, Report, VerdictReport, write_csv, write_json,
+    Asserted, Better, FORMAT, Figures, Fingerprint, LatencyReport, Report, VerdictReport, write_csv,
+    write_json,
 };
 
 /// Something to do to a server, with its parameters.
@@ -67,6 +68,15 @@ impl Brought {
         self.verdict.holds() && self.broken.is_empty()
     }
 
+    fn print(&self, asserted: &[Asserted]) {
+        println!("{}", self.verdict);
+        self.broken.iter().for_each(|what| println!("BROKEN: {what}"));
+        for asserted in asserted {
+            let word = if asserted.holds { "holds" } else { "DOES NOT HOLD" };
+            println!("{} {word}: {}", asserted.condition, asserted.found);
+        }
+    }
+
     /// Adds what every scenario has: the checker's counts, and percentiles of every latency.
     fn complete_figures(&mut self) {
         let verdict = &self.verdict;
@@ -102,9 +112,14 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
     let mut stage = Stage::set(options, started)?;
     let mut brought = scenario.run(&mut stage)?;
     brought.complete_figures();
-    let exit = if brought.holds() { Exit::Ok } else { Exit::Broken };
-    println!("{}", brought.verdict);
-    brought.broken.iter().for_each(|what| println!("BROKEN: {what}"));
+    let asserted: Vec<_> =
+        options.assertions.iter().map(|assertion| assertion.judge(&brought.figures)).collect();
+    let exit = match (brought.holds(), asserted.iter().all(|asserted| asserted.holds)) {
+        (false, _) => Exit::Broken,
+        (true, false) => Exit::Asserted,
+        (true, true) => Exit::Ok,
+    };
+    brought.print(&asserted);
     let seen = stage.strike()?;
     let started_unix_ms = started.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let report = Report {
@@ -114,6 +129,8 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
         seconds: seen.seconds,
         exit: exit as u8,
         verdict: VerdictReport::new(&brought.verdict, &brought.broken),
+        asserted,
+        doctor: seen.doctor,
         parameters: serde_json::to_value(scenario).unwrap_or_default(),
         fingerprint: Fingerprint::take(&seen.server_pids),
         main_latency: brought.main_latency,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::report::Assertion;
+
 #[derive(Debug, Clone, Args, Serialize)]
 pub(crate) struct Options {
     /// Where the server is
@@ -26,4 +28,7 @@ pub(crate) struct Options {
     /// Write the raw latencies here, in HdrHistogram's log format
     #[arg(long)]
     pub(crate) hlog: Option<PathBuf>,
+    /// What the report's figures must be, for exit code 0: 'p99<50ms,lost=0,rate>=990'
+    #[arg(long = "assert", value_delimiter = ',')]
+    pub(crate) assertions: Vec<Assertion>,
 }

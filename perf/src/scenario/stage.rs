@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::options::Options;
+use super::say;
 use crate::config::Target;
+use crate::doctor::{self, Finding, Level};
 use crate::error::LoadError;
 use crate::latency::Latency;
 use crate::meter::{Sample, ServerMeter, Watch};
 use crate::report::{Interval, RawLog, SendingWindow, WindowStart};
+
+/// How long the machine is watched before a run.
+const BEFOREHAND: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -15,6 +20,7 @@ pub(crate) struct Stage {
     pub(super) meter: Option<ServerMeter>,
     began: Instant,
     watch: Option<Watch>,
+    doctor: Vec<Finding>,
     intervals: Vec<Interval>,
     raw: Option<RawLog>,
     /// The last interval's end, and the operations done by then.
@@ -28,15 +34,22 @@ pub(super) struct Seen {
     pub(super) intervals: Vec<Interval>,
     pub(super) server_pids: Vec<u32>,
     pub(super) samples: Vec<Sample>,
+    pub(super) doctor: Vec<Finding>,
 }
 
 impl Stage {
     pub(super) fn set(options: &Options, started: SystemTime) -> Result<Stage, LoadError> {
         let target = Target::parse(&options.url)?;
         let meter = ServerMeter::find(&options.pid, options.admin.as_deref(), &target)?;
+        let pids = meter.as_ref().map_or(&[][..], ServerMeter::pids);
+        let doctor = doctor::look(BEFOREHAND, pids);
+        for finding in doctor.iter().filter(|finding| finding.level == Level::Warning) {
+            say(format_args!("{}: {}: {}", finding.level.name(), finding.check, finding.text));
+        }
         let began = Instant::now();
         Ok(Stage {
-            watch: Watch::start(meter.as_ref().map_or(&[], ServerMeter::pids), began),
+            watch: Watch::start(pids, began),
+            doctor,
             raw: options.hlog.as_deref().map(|path| RawLog::create(path, started)).transpose()?,
             target,
             meter,
@@ -84,6 +97,7 @@ impl Stage {
             seconds: self.began.elapsed().as_secs_f64(),
             intervals: self.intervals,
             server_pids: self.meter.as_ref().map_or(&[][..], ServerMeter::pids).to_vec(),
+            doctor: self.doctor,
             samples: self.watch.map(Watch::stop).unwrap_or_default(),
         })
     }

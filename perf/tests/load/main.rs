@@ -1,6 +1,7 @@
 //! The load and its judge against a small server that speaks the protocol and breaks it on demand.
 
 mod command;
+mod compares;
 mod endures;
 mod fake;
 mod finds;

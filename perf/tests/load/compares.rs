@@ -1,0 +1,153 @@
+//! Goal: a difference is called one when it is more than noise, and only then; conditions and comparisons end with stable exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::fake::{Fake, Fault};
+
+fn perf(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gochat-perf")).args(args).output().unwrap()
+}
+
+/// What was printed.
+#[track_caller]
+fn ends(args: &[&str], code: i32) -> String {
+    let output = perf(args);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+const SHORT: [&str; 6] = ["--users", "4", "--rate", "200", "--seconds", "0.3"];
+
+fn chat<'a>(url: &'a str, json: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["chat", "--url", url, "--json", json], &SHORT[..], more].concat()
+}
+
+#[test]
+fn conditions_decide_the_exit_code_when_promises_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    let json = json.to_str().unwrap();
+    let fake = Fake::start(Fault::None);
+    let text = ends(&chat(&fake.url(), json, &["--assert", "lost=0,p99<60s"]), 0);
+    assert!(text.contains("p99<60s holds"), "{text}");
+    let text = ends(&chat(&fake.url(), json, &["--assert", "lost=0", "--assert", "rate>1000000"]), 4);
+    assert!(text.contains("rate>1000000 DOES NOT HOLD"), "{text}");
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!((&report["exit"], &report["asserted"][1]["holds"]), (&4.into(), &false.into()));
+    ends(&chat(&fake.url(), json, &["--assert", "p99<fast"]), 2);
+    let broken = Fake::start(Fault::StoreTwice);
+    ends(&chat(&broken.url(), json, &["--assert", "rate>1000000"]), 1);
+}
+
+/// Reports of five runs, made of a real one: the same but for the rate.
+fn reports_with_rates(folder: PathBuf, model: &Value, rates: [f64; 5]) -> PathBuf {
+    std::fs::create_dir(&folder).unwrap();
+    for (run, rate) in rates.iter().enumerate() {
+        let mut report = model.clone();
+        report["figures"]["rate"]["value"] = (*rate).into();
+        std::fs::write(folder.join(format!("{run}.json")), report.to_string()).unwrap();
+    }
+    folder
+}
+
+fn compare(a: &Path, b: &Path, more: &[&str], code: i32) -> String {
+    let [a, b] = [a, b].map(|path| path.to_str().unwrap());
+    ends(&[&["compare", a, b, "--figures", "rate"], more].concat(), code)
+}
+
+#[test]
+fn only_differences_beyond_noise_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    let fake = Fake::start(Fault::None);
+    ends(&chat(&fake.url(), json.to_str().unwrap(), &[]), 0);
+    let model: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let folder = |name: &str, rates| reports_with_rates(dir.path().join(name), &model, rates);
+    let a = folder("a", [100.0, 101.0, 99.0, 102.0, 98.0]);
+    let alike = folder("alike", [100.5, 98.5, 101.5, 103.0, 97.0]);
+    let slower = folder("slower", [90.0, 91.0, 89.0, 92.0, 88.0]);
+    assert!(compare(&a, &alike, &["--gate"], 0).contains("no more than noise"));
+    let text = compare(&a, &slower, &[], 0);
+    assert!(text.contains("B: -10.0 %") && text.contains("WORSE"), "{text}");
+    compare(&a, &slower, &["--gate"], 5);
+    assert!(compare(&slower, &a, &["--gate"], 0).contains("better"));
+    let table = dir.path().join("table.json");
+    compare(&a, &slower, &["--json", table.to_str().unwrap()], 0);
+    let table: Value = serde_json::from_slice(&std::fs::read(&table).unwrap()).unwrap();
+    let rate = &table["figures"]["rate"];
+    assert_eq!((&rate["unit"], &rate["targets"]["A"]["median"]), (&"1/s".into(), &100.0.into()));
+    assert_eq!((&rate["targets"]["B"]["low"], &rate["targets"]["B"]["high"]), (&88.0.into(), &92.0.into()));
+    assert!(table["host"]["kernel"].is_string());
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("run.json");
+    let fake = Fake::start(Fault::None);
+    ends(&chat(&fake.url(), json.to_str().unwrap(), &[]), 0);
+    let mut other: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let write = |report: &Value| {
+        let path = dir.path().join("other.json");
+        std::fs::write(&path, report.to_string()).unwrap();
+        path
+    };
+    other["parameters"]["rate"] = 300.0.into();
+    let text = compare(&json, &write(&other), &[], 0);
+    assert!(text.contains("not alike: rate is 200.0, and 300.0 in B"), "{text}");
+    other["scenario"] = "storm".into();
+    compare(&json, &write(&other), &[], 3);
+    other["format"] = 99.into();
+    compare(&json, &write(&other), &[], 3);
+    compare(&json, Path::new("/nonexistent"), &[], 3);
+}
+
+#[test]
+fn targets_are_run_by_turns_and_a_broken_one_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reports, json) = (dir.path().join("runs"), dir.path().join("versus.json"));
+    let [reports, json] = [&reports, &json].map(|path| path.to_str().unwrap());
+    let versus = |one: &Fake, other: &Fake, code| {
+        let targets = [format!("one={}", one.url()), format!("other={},content-bytes=300", other.url())];
+        let how = [
+            "versus",
+            "--target",
+            &targets[0],
+            "--target",
+            &targets[1],
+            "--reports",
+            reports,
+            "--json",
+            json,
+        ];
+        ends(&[&how[..], &["--", "chat"], &SHORT[..]].concat(), code)
+    };
+    let [one, other] = [Fake::start(Fault::None), Fake::start(Fault::None)];
+    let text = versus(&one, &other, 0);
+    assert!(text.contains("not alike: content_bytes is 100, and 300 in other"), "{text}");
+    let table: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for target in ["one", "other"] {
+        assert_eq!(table["figures"]["p50"]["targets"][target]["values"].as_array().unwrap().len(), 5);
+    }
+    let began = |target: &str, round: u32| {
+        let report = std::fs::read(Path::new(reports).join(target).join(format!("{round}.json"))).unwrap();
+        serde_json::from_slice::<Value>(&report).unwrap()["started_unix_ms"].as_u64().unwrap()
+    };
+    assert!(
+        began("one", 1) < began("other", 1) && began("other", 2) < began("one", 2),
+        "each begins in turn"
+    );
+    let text = versus(&one, &Fake::start(Fault::StoreTwice), 1);
+    assert!(text.contains("other did not get through round 1"), "{text}");
+}
+
+#[test]
+fn the_doctor_looks_at_this_machine() {
+    let text = ends(&["doctor", "--seconds", "0.1", "--json"], 0);
+    let findings: Value = serde_json::from_str(&text).unwrap();
+    assert!(findings.as_array().unwrap().len() >= 10, "{text}");
+}
