@@ -2,8 +2,9 @@
 
 use crate::conn::id::{ConnId, RequestId};
 use crate::http::{Request, Response};
+use crate::reasons::Reason;
 use crate::shard::state::State;
-use crate::ws::Frame;
+use crate::ws::{Breach, Frame};
 
 /// An application. Each shard has its own instance, which is only ever touched by the shard's thread.
 ///
@@ -110,12 +111,12 @@ pub enum CloseReason {
     Peer(u16),
     /// [`Cx::close`] with this code.
     App(u16),
-    /// The peer broke the protocol or a limit; closed with this code (1002, 1003, 1007, 1009).
-    Protocol(u16),
-    /// Its outbox, or its shard's, was full: closed with 1013.
+    /// The peer broke the protocol or a limit; closed with [`Breach::code`].
+    Protocol(Breach),
+    /// Its outbox was full: closed with 1013.
     SlowReader,
-    /// Too many control frames in a second, or fragments in a message: closed with 1008.
-    Flood,
+    /// It was blocked, and what was queued for all blocked connections of its shard was too much: closed with 1013.
+    ShardOutbox,
     /// A message took too long to come in: closed with 1008.
     MessageDeadline,
     /// Memory reached its ceiling, and its outbox was among the largest that were blocked: closed with 1013.
@@ -137,13 +138,18 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub(crate) const KINDS: usize = 14;
-    pub(crate) const NAMES: [&'static str; CloseReason::KINDS] = [
+    /// The reason's name, as counters use it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        CloseReason::names().nth(self.at()).unwrap_or_default()
+    }
+
+    /// Names of all reasons but the breaches, which follow them.
+    const NAMES: [&'static str; 13] = [
         "peer",
         "app",
-        "protocol",
         "slow_reader",
-        "flood",
+        "shard_outbox",
         "message_deadline",
         "memory",
         "input_budget",
@@ -154,30 +160,30 @@ impl CloseReason {
         "socket",
         "panic",
     ];
+}
 
-    pub(crate) fn kind(self) -> usize {
+impl Reason for CloseReason {
+    fn names() -> impl Iterator<Item = &'static str> {
+        CloseReason::NAMES.into_iter().chain(Breach::names())
+    }
+
+    fn at(self) -> usize {
         match self {
             CloseReason::Peer(_) => 0,
             CloseReason::App(_) => 1,
-            CloseReason::Protocol(_) => 2,
-            CloseReason::SlowReader => 3,
-            CloseReason::Flood => 4,
-            CloseReason::MessageDeadline => 5,
-            CloseReason::Memory => 6,
-            CloseReason::InputBudget => 7,
-            CloseReason::WriteDeadline => 8,
-            CloseReason::Idle => 9,
-            CloseReason::Drain => 10,
-            CloseReason::HungUp => 11,
-            CloseReason::Socket => 12,
-            CloseReason::Panic => 13,
+            CloseReason::SlowReader => 2,
+            CloseReason::ShardOutbox => 3,
+            CloseReason::MessageDeadline => 4,
+            CloseReason::Memory => 5,
+            CloseReason::InputBudget => 6,
+            CloseReason::WriteDeadline => 7,
+            CloseReason::Idle => 8,
+            CloseReason::Drain => 9,
+            CloseReason::HungUp => 10,
+            CloseReason::Socket => 11,
+            CloseReason::Panic => 12,
+            CloseReason::Protocol(breach) => CloseReason::NAMES.len() + breach.at(),
         }
-    }
-
-    /// The reason's name, as counters use it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        CloseReason::NAMES[self.kind()]
     }
 }
 

@@ -40,13 +40,13 @@ pub struct Config {
     pub listen_backlog: u32,
 
     /// Connections of a shard, HTTP and WebSocket together. Full: a new connection gets a 503 and is closed
-    /// (`refused_cap`), one that is handed over is closed with 1013 (`refused_handoff`).
+    /// ([`crate::ConnectionRefused::Cap`]), one that is handed over is closed with 1013 (`HandoffCap`).
     pub connections_per_shard_max: usize,
     /// Connections of a shard that are not upgraded: handshakes in flight and HTTP keep-alive. Full: a new
-    /// connection gets a 503 and is closed (`refused_handshakes`).
+    /// connection gets a 503 and is closed ([`crate::ConnectionRefused::Handshakes`]).
     pub http_connections_per_shard_max: usize,
     /// Those of them that come from one IPv4 address or one IPv6 /64; each shard counts for itself. Full: a new
-    /// connection of this peer gets a 503 and is closed (`refused_peer`). Behind a proxy all come from one address.
+    /// connection of this peer gets a 503 and is closed ([`crate::ConnectionRefused::Peer`]). Behind a proxy all come from one address.
     pub http_connections_per_ip_max: usize,
     /// When one that is refused may come again: the `Retry-After` of each 503 of the engine, in seconds.
     pub refused_retry_after_s: u32,
@@ -77,10 +77,10 @@ pub struct Config {
     pub frame_max_bytes: usize,
     /// Payload bytes of a received WebSocket message, over all its fragments. More: closed with 1009.
     pub message_max_bytes: usize,
-    /// Fragments of a received WebSocket message. More: closed with 1008 ([`crate::CloseReason::Flood`]).
+    /// Fragments of a received WebSocket message. More: closed with 1008 ([`crate::Breach::FragmentFlood`]).
     pub fragments_per_message_max: u32,
     /// Pings and pongs received on one connection in a second of the engine's clock. More: closed with 1008
-    /// ([`crate::CloseReason::Flood`]).
+    /// ([`crate::Breach::ControlFlood`]).
     pub control_frames_per_second_max: u32,
     /// Time for a whole WebSocket message, or a control frame alone, from its first byte. Over: closed with 1008
     /// ([`crate::CloseReason::MessageDeadline`]).
@@ -90,7 +90,7 @@ pub struct Config {
     /// Time after our ping in which any byte must arrive. Over: closed ([`crate::CloseReason::Idle`]).
     pub pong_deadline_ms: u64,
     /// Time that a closing handshake may take, and that unread input is discarded for before the socket is closed.
-    /// Over: the socket is closed as it is (`forced_closes`).
+    /// Over: the socket is closed as it is ([`crate::ForcedBy::CloseDeadline`]).
     pub close_deadline_ms: u64,
     /// Time that a write may stay blocked without taking a byte. Over: closed
     /// ([`crate::CloseReason::WriteDeadline`]).
@@ -103,7 +103,8 @@ pub struct Config {
     /// receiver. Full: as above, for those connections only.
     pub outbox_shard_max_bytes: usize,
     /// Bytes of incomplete requests, frames and messages kept by a shard. Full: the connection whose bytes don't
-    /// fit is answered 503 or closed with 1013 (`input_over_budget`).
+    /// fit is answered 503 ([`crate::RequestRefused::InputBudget`]) or closed with 1013
+    /// ([`crate::CloseReason::InputBudget`]).
     pub input_shard_max_bytes: usize,
     /// Size of the shard's receive buffer: the most bytes that one read takes.
     pub receive_buffer_bytes: usize,
@@ -117,16 +118,17 @@ pub struct Config {
     /// Live bytes of a shard, of all kinds together: connections, incomplete input, what blocked sockets have not taken
     /// (a shared frame counted for each receiver), mails and free lists. The app's own memory is not among them. On the
     /// way there the shard sheds, in this order and only for as long as it must: above 70 % the free lists are freed
-    /// (`shed_free_lists`); above 80 % droppable frames for blocked connections are dropped (`shed_frames`); above 90 %
-    /// new connections get a 503 and those that are handed over 1013 (`refused_memory`); above 100 %, looked at each
+    /// (`shed_free_lists`); above 80 % droppable frames for blocked connections are dropped ([`crate::FrameDropped::Memory`]); above 90 %
+    /// new connections get a 503 and those that are handed over 1013 ([`crate::ConnectionRefused`]); above 100 %, looked at each
     /// tick, the blocked connections with the most bytes queued are closed with 1013 until the rest fits
-    /// ([`crate::CloseReason::Memory`], `shed_answers`).
+    /// ([`crate::CloseReason::Memory`], [`crate::HttpEnd::Memory`]).
     pub memory_shard_max_bytes: usize,
-    /// Mails waiting in a shard's mailbox. Full: the post is refused ([`crate::MailboxFull`]).
+    /// Mails waiting in a shard's mailbox. Full: the post is refused ([`crate::MailRefused::Count`]).
     pub mailbox_max_count: usize,
-    /// Bytes (as declared by the posters) waiting in a shard's mailbox. Full: the post is refused.
+    /// Bytes (as declared by the posters) waiting in a shard's mailbox. Full: the post is refused
+    /// ([`crate::MailRefused::Bytes`]).
     pub mailbox_max_bytes: usize,
-    /// Sockets on their way to a shard. Full: the socket is closed (`refused_handoff`).
+    /// Sockets on their way to a shard. Full: the socket is closed with 1013 ([`crate::ConnectionRefused::HandoffFull`]).
     pub handoffs_max: usize,
     /// App timers set on a shard. Full: the timer is refused and counted (`timers_refused`).
     pub app_timers_max: usize,

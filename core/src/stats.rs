@@ -1,6 +1,8 @@
 //! What a shard counts. The live counters are plain numbers of the shard; others get copies through the mailbox.
 
 use crate::app::CloseReason;
+use crate::http::RequestRefused;
+use crate::reasons::{ConnectionRefused, Counts, ForcedBy, FrameDropped, HttpEnd, MailRefused};
 
 /// Counters and gauges of one shard. Counters only grow; gauges are marked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,16 +16,8 @@ pub struct ShardStats {
     pub accept_backoffs: u64,
     /// Other errors of accept, those of aborted connections included.
     pub accept_errors: u64,
-    /// Refused because the shard had its most connections.
-    pub refused_cap: u64,
-    /// Refused because the shard had its most connections that are not upgraded.
-    pub refused_handshakes: u64,
-    /// Refused because their peer had its most connections that are not upgraded.
-    pub refused_peer: u64,
-    /// Refused because the shard's memory neared its ceiling: new ones, and upgraded ones that came home.
-    pub refused_memory: u64,
-    /// Upgraded connections closed because their home shard had no room for them, or had ended.
-    pub refused_handoff: u64,
+    /// Connections refused.
+    pub refusals: Counts<ConnectionRefused>,
     /// Connections sent to their home on another shard.
     pub handed_over: u64,
     /// Connections that came home from another shard.
@@ -42,12 +36,12 @@ pub struct ShardStats {
 
     /// Whole requests given to the app.
     pub requests: u64,
-    /// Requests refused by the engine (4xx of its own).
-    pub requests_refused: u64,
+    /// Requests refused by the engine.
+    pub requests_refused: Counts<RequestRefused>,
     /// Requests that the app left unanswered (504).
     pub requests_unanswered: u64,
-    /// HTTP connections closed for a deadline (head, body, keep-alive).
-    pub http_timeouts: u64,
+    /// HTTP connections closed without an answer.
+    pub http_ends: Counts<HttpEnd>,
     /// Answers given for a request that was no longer there.
     pub answers_late: u64,
     /// Upgrades done.
@@ -67,8 +61,8 @@ pub struct ShardStats {
     pub messages_in: u64,
     /// Frames queued, control frames included.
     pub frames_out: u64,
-    /// Droppable frames dropped because a budget was full.
-    pub frames_dropped: u64,
+    /// Frames left out.
+    pub frames_dropped: Counts<FrameDropped>,
     /// Frames that were queued when their connection ended.
     pub frames_discarded: u64,
     /// Pings sent.
@@ -90,18 +84,14 @@ pub struct ShardStats {
     pub free_bytes: u64,
     /// Times that the free lists were freed because memory neared its ceiling.
     pub shed_free_lists: u64,
-    /// Of `frames_dropped`, those because memory neared its ceiling.
-    pub shed_frames: u64,
-    /// HTTP connections closed over an answer that they didn't take, because memory reached its ceiling.
-    pub shed_answers: u64,
-    /// Times that incomplete input didn't fit in the shard's budget.
-    pub input_over_budget: u64,
 
-    /// Ended connections by reason, see [`ShardStats::closes`].
-    pub(crate) closes: [u64; CloseReason::KINDS],
-    /// Sockets closed without the end of the closing handshake, for its deadline or at the end of a drain.
-    pub forced_closes: u64,
+    /// Ended WebSocket connections. The codes of [`CloseReason::Peer`] and [`CloseReason::App`] are not told apart.
+    pub closes: Counts<CloseReason>,
+    /// Of them, those whose sockets were closed without the end of the closing handshake.
+    pub forced_closes: Counts<ForcedBy>,
 
+    /// Mails that the mailbox did not take.
+    pub mails_refused: Counts<MailRefused>,
     /// Mails handled.
     pub mails: u64,
     /// Bursts in which they came.
@@ -119,26 +109,37 @@ pub struct ShardStats {
 }
 
 impl ShardStats {
-    /// Ended WebSocket connections by reason.
-    pub fn closes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        CloseReason::NAMES.iter().copied().zip(self.closes.iter().copied())
-    }
-
-    /// Ended WebSocket connections of one kind of reason (the code is not compared).
+    /// Everything that was refused, dropped or closed: what a family counts, in words, and its reasons.
     #[must_use]
-    pub fn closed_by(&self, reason: CloseReason) -> u64 {
-        self.closes[reason.kind()]
-    }
-
-    /// Connections refused, by reason.
-    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+    pub fn families(&self) -> [Family; 7] {
+        let family = |name, about, counts| Family { name, about, counts };
         [
-            ("cap", self.refused_cap),
-            ("handshakes", self.refused_handshakes),
-            ("peer", self.refused_peer),
-            ("memory", self.refused_memory),
-            ("handoff", self.refused_handoff),
+            family("refusals", "Connections refused", self.refusals.iter().collect()),
+            family(
+                "requests_refused",
+                "HTTP requests refused by the engine",
+                self.requests_refused.iter().collect(),
+            ),
+            family("http_ends", "HTTP connections closed without an answer", self.http_ends.iter().collect()),
+            family("closes", "Ended WebSocket connections", self.closes.iter().collect()),
+            family(
+                "forced_closes",
+                "Sockets closed without the end of a handshake",
+                self.forced_closes.iter().collect(),
+            ),
+            family("frames_dropped", "Frames left out", self.frames_dropped.iter().collect()),
+            family("mails_refused", "Mails that a mailbox did not take", self.mails_refused.iter().collect()),
         ]
-        .into_iter()
     }
+}
+
+/// Counters of one kind by their reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its name, as counters use it.
+    pub name: &'static str,
+    /// What is counted.
+    pub about: &'static str,
+    /// Every reason by name, always the same in the same order.
+    pub counts: Vec<(&'static str, u64)>,
 }

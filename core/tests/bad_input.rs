@@ -280,7 +280,7 @@ fn each_wrong_request_has_its_status() {
             bystander.is_served();
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
-        assert_eq!(server.sum(|stats| stats.requests_refused), refused.len() as u64);
+        assert_eq!(server.sum(|stats| stats.requests_refused.sum()), refused.len() as u64);
         for (request, expect) in upgrades() {
             let (_, head, status) = answer(&server, &request);
             assert_eq!(status, expect, "{}: {head}", shown(&request));

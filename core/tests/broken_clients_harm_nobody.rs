@@ -6,7 +6,7 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config};
+use gochat_core::{Breach, CloseReason, Config, RequestRefused};
 use rig::{Plain, Post, Server, config, frame, on_each_driver};
 use socket2::SockRef;
 use std::io::Write;
@@ -108,7 +108,7 @@ fn readers_that_stop() {
     amid_healthy_clients(&config, |server| {
         let stuck: Vec<_> = (0..5).map(|_| server.join_over(server.connect_narrow(), 99, &[])).collect();
         server.until(|stats| stats.ws_connections, HEALTHY as u64 + 5);
-        while server.sum(|stats| stats.closed_by(CloseReason::SlowReader)) < 5 {
+        while server.sum(|stats| stats.closes.of(CloseReason::SlowReader)) < 5 {
             let post = Post::ToKey(99, "x".repeat(32 * 1024));
             server.mailboxes().shard(0).post_wait(post, 1, rig::PATIENCE).expect("room");
         }
@@ -124,7 +124,10 @@ fn writers_of_one_byte_at_a_time() {
         let mut messages: Vec<_> = (0..20).map(|_| server.join_plain(99, &long[..8])).collect();
         let mut heads: Vec<_> = (0..20).map(|_| Plain { stream: server.connect() }).collect();
         let ended = |server: &Server| {
-            server.sum(|stats| stats.closed_by(CloseReason::MessageDeadline) + stats.http_timeouts)
+            server.sum(|stats| {
+                stats.closes.of(CloseReason::MessageDeadline)
+                    + stats.requests_refused.of(RequestRefused::HeadDeadline)
+            })
         };
         while ended(server) < 40 {
             for client in messages.iter_mut().chain(&mut heads) {
@@ -152,7 +155,7 @@ fn peers_that_have_vanished() {
             let post = Post::ToKey(91, "x".repeat(32 * 1024));
             server.mailboxes().shard(0).post_wait(post, 1, rig::PATIENCE).expect("room");
         }
-        server.until(|stats| stats.closed_by(CloseReason::Idle), 10);
+        server.until(|stats| stats.closes.of(CloseReason::Idle), 10);
         drop(gone);
     });
 }
@@ -166,7 +169,9 @@ fn floods_of_pings_and_of_fragments() {
         for mut client in floods.into_iter().flatten().collect::<Vec<_>>() {
             assert_eq!(client.close_code(), 1008);
         }
-        server.until(|stats| stats.closed_by(CloseReason::Flood), 10);
+        for breach in [Breach::ControlFlood, Breach::FragmentFlood] {
+            server.until(|stats| stats.closes.of(CloseReason::Protocol(breach)), 5);
+        }
     });
 }
 
@@ -182,7 +187,7 @@ fn ends_without_a_close_frame() {
         }
         server.until(|stats| stats.ws_connections, HEALTHY as u64);
         let ends = |stats: &gochat_core::ShardStats| {
-            stats.closed_by(CloseReason::HungUp) + stats.closed_by(CloseReason::Socket)
+            stats.closes.of(CloseReason::HungUp) + stats.closes.of(CloseReason::Socket)
         };
         assert_eq!(server.sum(ends), 200);
     });

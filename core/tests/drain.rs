@@ -24,7 +24,7 @@ fn clients_get_1001_and_are_counted() {
         let report = engine.join();
         assert_eq!((report.clean, report.forced, report.failed_shards), (20, 0, 0));
         assert_eq!(report.stats.len(), 3);
-        assert_eq!(report.stats.iter().map(|one| one.closed_by(CloseReason::Drain)).sum::<u64>(), 20);
+        assert_eq!(report.stats.iter().map(|one| one.closes.of(CloseReason::Drain)).sum::<u64>(), 20);
         assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
     });
 }

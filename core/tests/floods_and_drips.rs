@@ -6,7 +6,7 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config};
+use gochat_core::{Breach, CloseReason, Config, RequestRefused};
 use rig::{Plain, Server, config, frame, on_each_driver};
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -44,9 +44,8 @@ fn a_ping_flood_is_closed_with_1008() {
             assert_eq!(client.close_code(), 1008);
             assert_eq!(client.rest(), b"");
             drop(client);
-            assert_eq!(server.closed(), CloseReason::Flood);
+            assert_eq!(server.closed(), CloseReason::Protocol(Breach::ControlFlood));
         }
-        assert_eq!(server.sum(|stats| stats.closed_by(CloseReason::Flood)), 2);
         // As many as are allowed are answered, and text frames don't count.
         let mut client = server.join_plain(1, &frame(0x89, b"p").repeat(50));
         for _ in 0..50 {
@@ -68,7 +67,7 @@ fn a_fragment_flood_is_closed_with_1008() {
         assert_eq!(client.close_code(), 1008);
         assert_eq!(client.rest(), b"");
         drop(client);
-        assert_eq!(server.closed(), CloseReason::Flood);
+        assert_eq!(server.closed(), CloseReason::Protocol(Breach::FragmentFlood));
         let fits = [frame(0x01, b"a"), frame(0x00, b"b").repeat(18), frame(0x80, b"c")].concat();
         let mut client = server.join_plain(1, &fits.repeat(3));
         for _ in 0..3 {
@@ -99,7 +98,7 @@ fn a_message_that_drips_is_closed_with_1008() {
             assert!(said.ends_with(&close), "{said:?}");
             assert_eq!(server.closed(), CloseReason::MessageDeadline);
         }
-        assert_eq!(server.sum(|stats| stats.closed_by(CloseReason::MessageDeadline)), 4);
+        assert_eq!(server.sum(|stats| stats.closes.of(CloseReason::MessageDeadline)), 4);
         server.until(|stats| stats.input_bytes, 0);
     });
 }
@@ -136,7 +135,8 @@ fn a_request_that_drips_is_answered_408() {
         assert_eq!(drip(open(&server, b"GET / HTTP/1.1\r\n"), &[b"a: b\r", b"\n"]), timeout);
         let body = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
         assert_eq!(drip(open(&server, body), &[b"x"]), timeout);
-        assert_eq!(server.sum(|stats| stats.http_timeouts), 3);
+        let refused = |why| server.sum(|stats| stats.requests_refused.of(why));
+        assert_eq!((refused(RequestRefused::HeadDeadline), refused(RequestRefused::BodyDeadline)), (2, 1));
         server.until(|stats| stats.input_bytes + stats.http_connections, 0);
     });
 }

@@ -4,7 +4,7 @@
 
 mod rig;
 
-use gochat_core::{Config, RefusedBy, StartError};
+use gochat_core::{Config, ConnectionRefused, RefusedBy, StartError};
 use rig::{Plain, Post, Told, config, on_each_driver};
 use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ fn connections_over_the_cap_are_refused() {
         let clients: Vec<_> = (0..3).map(|key| server.join_plain(key, &[])).collect();
         let mut refused = Plain { stream: server.connect() };
         assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
-        assert_eq!(server.sum(|stats| stats.refused_cap), 1);
+        assert_eq!(server.sum(|stats| stats.refusals.of(ConnectionRefused::Cap)), 1);
         drop(clients);
         server.until(|stats| stats.ws_connections, 0);
         server.join_plain(9, &[]);
@@ -47,7 +47,7 @@ fn handshakes_in_flight_are_bounded() {
         server.until(|stats| stats.http_connections, 2);
         let mut refused = Plain { stream: server.connect() };
         assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
-        assert_eq!(server.sum(|stats| stats.refused_handshakes), 1);
+        assert_eq!(server.sum(|stats| stats.refusals.of(ConnectionRefused::Handshakes)), 1);
         drop(waiting);
         server.until(|stats| stats.http_connections, 0);
         server.join_plain(9, &[]);
@@ -62,7 +62,7 @@ fn one_address_has_a_share_of_the_handshakes() {
         server.until(|stats| stats.http_connections, 2);
         let mut refused = Plain { stream: server.connect() };
         assert_eq!(String::from_utf8(refused.rest()).expect("ascii"), REFUSED);
-        assert_eq!(server.sum(|stats| stats.refused_peer), 1);
+        assert_eq!(server.sum(|stats| stats.refusals.of(ConnectionRefused::Peer)), 1);
         // Another address has its own share.
         let other = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("loopback is a /8");
@@ -72,7 +72,7 @@ fn one_address_has_a_share_of_the_handshakes() {
         drop(waiting);
         server.until(|stats| stats.http_connections, 1);
         let clients: Vec<_> = (0..4).map(|key| server.join_plain(key, &[])).collect();
-        assert_eq!(server.sum(|stats| stats.refused_peer), 1);
+        assert_eq!(server.sum(|stats| stats.refusals.of(ConnectionRefused::Peer)), 1);
         drop((other, clients));
     });
 }

@@ -6,7 +6,7 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config};
+use gochat_core::{CloseReason, Config, ConnectionRefused, FrameDropped, HttpEnd};
 use rig::{Plain, Post, Server, config, frame, on_each_driver};
 use std::time::Instant;
 
@@ -75,11 +75,11 @@ fn each_step_sheds_its_own_and_ends_when_there_is_room() {
         fill(&server, 1, 72);
         server.until(|stats| stats.shed_free_lists, 1);
         server.until(|stats| stats.free_bytes, 0);
-        assert_eq!(server.sum(|stats| stats.shed_frames), 0);
+        assert_eq!(server.sum(|stats| stats.frames_dropped.of(FrameDropped::Memory)), 0);
 
         fill(&server, 2, 83);
         post(&server, Post::DroppableToKey(1, "lost".into()));
-        assert_eq!(server.sum(|stats| stats.shed_frames), 1);
+        assert_eq!(server.sum(|stats| stats.frames_dropped.of(FrameDropped::Memory)), 1);
         // Only blocked connections lose anything, and nobody is refused yet.
         post(&server, Post::DroppableToKey(3, "droppable".into()));
         assert_eq!(quick.frame(), (0x81, b"droppable".to_vec()));
@@ -87,7 +87,7 @@ fn each_step_sheds_its_own_and_ends_when_there_is_room() {
 
         fill(&server, 2, 92);
         assert!(is_refused(&server));
-        assert_eq!(server.sum(|stats| stats.refused_memory), 1);
+        assert_eq!(server.sum(|stats| stats.refusals.of(ConnectionRefused::Memory)), 1);
         quick.send(&frame(0x81, b"unharmed"));
         assert_eq!(quick.frame(), (0x81, b"unharmed".to_vec()));
         assert_eq!(server.sum(|stats| stats.ws_closing), 0);
@@ -134,7 +134,7 @@ fn a_connection_that_comes_home_is_refused_as_a_new_one_is() {
             );
             if client.head().starts_with("HTTP/1.1 101 ") {
                 assert_eq!(client.close_code(), 1013);
-                assert!(server.sum(|stats| stats.refused_memory) > 0);
+                assert!(server.sum(|stats| stats.refusals.of(ConnectionRefused::HandoffMemory)) > 0);
             }
         }
         drop(stuck);
@@ -147,7 +147,7 @@ fn an_answer_that_nobody_takes_is_given_up_as_an_outbox_is() {
     on_each_driver(&config, |server| {
         let mut stuck = Plain { stream: server.connect_narrow() };
         stuck.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
-        server.until(|stats| stats.shed_answers, 1);
+        server.until(|stats| stats.http_ends.of(HttpEnd::Memory), 1);
         server.until(|stats| stats.http_connections + stats.blocked_bytes, 0);
         assert!(!is_refused(&server));
     });

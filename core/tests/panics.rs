@@ -81,7 +81,7 @@ fn in_an_end_it_costs_nothing_more() {
         drop(ends);
         drop(release);
         assert_eq!([server.closed(), server.closed()], [CloseReason::HungUp; 2]);
-        server.until(|stats| stats.closed_by(CloseReason::HungUp), 3);
+        server.until(|stats| stats.closes.of(CloseReason::HungUp), 3);
     });
 }
 

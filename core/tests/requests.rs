@@ -4,7 +4,7 @@
 
 mod rig;
 
-use gochat_core::{Config, Response};
+use gochat_core::{Config, HttpEnd, RequestRefused, Response};
 use rig::{Plain, Post, Server, Told, config, on_each_driver};
 use std::net::Shutdown;
 
@@ -96,7 +96,7 @@ fn what_is_wrong_or_too_much_is_refused_and_the_connection_closed() {
         refused(&format!("GET / HTTP/1.1\r\nHost: a\r\nX: {x}\r\n\r\n"), large);
         refused("GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n", large);
         refused("GET / HTTP/2.0\r\n\r\n", "505 HTTP Version Not Supported");
-        assert_eq!(server.sum(|stats| stats.requests_refused), 9);
+        assert_eq!(server.sum(|stats| stats.requests_refused.sum()), 9);
         assert_eq!(server.sum(|stats| stats.requests), 0);
     });
 }
@@ -172,12 +172,16 @@ fn each_wait_has_its_deadline() {
         let kept = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
         check(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", kept);
         check(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET", &format!("{kept}{timeout}"));
-        assert_eq!(server.sum(|stats| stats.http_timeouts), 5);
+        let refused = |why| server.sum(|stats| stats.requests_refused.of(why));
+        assert_eq!((refused(RequestRefused::HeadDeadline), refused(RequestRefused::BodyDeadline)), (2, 1));
+        let ended = |why| server.sum(|stats| stats.http_ends.of(why));
+        assert_eq!((ended(HttpEnd::NoRequest), ended(HttpEnd::KeepAlive)), (1, 1));
         // One that never ends after the last answer is let go as well.
         let mut stubborn = open(&server);
         stubborn.send(b"GET / HTTP/1.0\r\n\r\n");
         assert!(stubborn.head().starts_with("HTTP/1.1 404 "));
         server.until(|stats| stats.http_connections, 0);
+        assert_eq!((ended(HttpEnd::CloseDeadline), server.sum(|stats| stats.http_ends.sum())), (1, 3));
     });
 }
 

@@ -16,7 +16,7 @@ fn who_answers_pings_stays_and_who_does_not_goes() {
         for _ in 0..2 {
             assert!(matches!(server.told(), Told::Open { .. }));
         }
-        while server.sum(|stats| stats.closed_by(CloseReason::Idle)) == 0 {
+        while server.sum(|stats| stats.closes.of(CloseReason::Idle)) == 0 {
             assert_eq!(lively.frame(), (0x89, Vec::new()));
             lively.send(&frame(0x8a, b""));
         }

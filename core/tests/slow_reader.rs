@@ -5,7 +5,7 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config, Priority};
+use gochat_core::{CloseReason, Config, FrameDropped, Priority};
 use rig::{Post, config, frame, on_each_driver};
 
 const BLOCK: usize = 32 * 1024;
@@ -54,7 +54,7 @@ fn what_may_be_dropped_is_dropped_and_counted() {
             server.mailboxes().shard(0).post_wait(post, BLOCK, rig::PATIENCE).expect("room");
         }
         server.until(|stats| stats.mails, BLOCKS);
-        let dropped = server.sum(|stats| stats.frames_dropped);
+        let dropped = server.sum(|stats| stats.frames_dropped.of(FrameDropped::Outbox));
         assert!(dropped > 0 && dropped < BLOCKS, "{dropped} dropped");
         // Between them comes what the app says when there is room again.
         let mut next = || loop {
@@ -90,6 +90,7 @@ fn the_budget_of_a_shard_is_for_those_who_are_stuck() {
         }
         assert_eq!(server.sum(|stats| stats.ws_closing), 1);
         drop(stuck);
+        server.until(|stats| stats.closes.of(CloseReason::ShardOutbox), 1);
         server.until(|stats| stats.outbox_bytes, 0);
     });
 }
@@ -117,7 +118,7 @@ fn a_ping_flood_of_one_who_does_not_read_takes_no_memory() {
     on_each_driver(&config, |server| {
         let mut client = server.join_plain(1, &[]);
         let pings = frame(0x89, &[b'p'; 125]).repeat(100);
-        while server.sum(|stats| stats.frames_dropped) == 0 {
+        while server.sum(|stats| stats.frames_dropped.of(FrameDropped::Control)) == 0 {
             client.send(&pings);
         }
         assert!(server.sum(|stats| stats.outbox_bytes) <= 4_096);

@@ -5,7 +5,7 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config};
+use gochat_core::{Breach, CloseReason, Config, ForcedBy};
 use rig::{config, frame, on_each_driver, text};
 use tungstenite::Message;
 
@@ -21,7 +21,7 @@ fn each_breach_has_its_code() {
             assert_eq!(client.close_code(), code, "{bytes:x?}");
             assert_eq!(client.rest(), b"");
             drop(client);
-            assert_eq!(server.closed(), CloseReason::Protocol(code));
+            assert!(matches!(server.closed(), CloseReason::Protocol(breach) if breach.code() == code));
         };
         check(&[0x81, 0x01, b'a'], 1002);
         check(&[0xc1, 0x80, 0, 0, 0, 0], 1002);
@@ -38,7 +38,7 @@ fn each_breach_has_its_code() {
         check(&[frame(0x01, &[b'x'; 900]), frame(0x80, &[b'x'; 900])].concat(), 1009);
         bystander.send(Message::text("unharmed")).expect("sent");
         assert_eq!(text(&mut bystander), "unharmed");
-        assert_eq!(server.sum(|stats| stats.closed_by(CloseReason::Protocol(0))), 13);
+        assert_eq!(server.sum(|stats| stats.closes.sum()), 13);
         assert_eq!(server.sum(|stats| stats.ws_connections), 1);
     });
 }
@@ -49,8 +49,8 @@ fn a_client_that_never_ends_is_let_go_at_the_deadline() {
     on_each_driver(&config, |server| {
         let mut client = server.join_plain(2, &frame(0x82, b"binary"));
         assert_eq!(client.close_code(), 1003);
-        assert_eq!(server.closed(), CloseReason::Protocol(1003));
-        assert_eq!(server.sum(|stats| stats.forced_closes), 1);
+        assert_eq!(server.closed(), CloseReason::Protocol(Breach::Binary));
+        assert_eq!(server.sum(|stats| stats.forced_closes.of(ForcedBy::CloseDeadline)), 1);
     });
 }
 

@@ -5,10 +5,11 @@ use super::guard::{Owned, spawn_owner};
 use super::id::ConnId;
 use super::machine::{ControlRate, Phase, Reaction, Then, react};
 use crate::app::{App, CloseReason};
+use crate::reasons::ConnectionRefused;
 use crate::shard::state::{Conn, State, Timer};
 use crate::shard::{Shard, call};
 use crate::socket::{Direction, Socket, would_block};
-use crate::ws::{Assembly, Decoded, Frame, Limits, decode};
+use crate::ws::{Assembly, Breach, Decoded, Frame, Limits, decode};
 use std::rc::Rc;
 
 /// A connection that has come home.
@@ -24,7 +25,7 @@ pub(crate) struct Arrival<S> {
 pub(crate) fn adopt<A: App>(shard: &Rc<Shard<A>>, arrival: Arrival<A::Session>) {
     if shard.is_over() {
         // It came behind the word to stop; nothing would ever end it.
-        shard.state.borrow_mut().stats.refused_handoff += 1;
+        shard.state.borrow_mut().stats.refusals.add(ConnectionRefused::HandoffEnded);
         return;
     }
     let Arrival { key, session, socket, mut unread } = arrival;
@@ -139,12 +140,10 @@ fn decode_all<A: App>(
             None | Some(Phase::Closing { then: Then::End | Then::PeerEnd, .. }) => return input.len(),
             Some(phase) => phase,
         };
-        let (took, decoded) = decode(assembly, &mut input[used..], limits);
+        let (took, mut decoded) = decode(assembly, &mut input[used..], limits);
         used += took;
         if matches!(decoded, Decoded::Ping(_) | Decoded::Pong) && !state.takes_control(id) {
-            let frame = Frame::close(1008, "too many control frames");
-            state.begin_close(id, frame, CloseReason::Flood, Then::PeerEnd);
-            continue;
+            decoded = Decoded::Fail(Breach::ControlFlood);
         }
         match react(phase, decoded) {
             Reaction::Wait => return used,
@@ -195,7 +194,6 @@ fn keep<A: App>(state: &mut State<A>, id: ConnId, assembly: Option<Box<Assembly>
     state.input_bytes = state.input_bytes - assembly.accounted + bytes;
     assembly.accounted = bytes;
     if state.input_bytes > state.config.input_shard_max_bytes {
-        state.stats.input_over_budget += 1;
         state.free_assembly(*assembly);
         state.begin_close(id, Frame::close(1013, "try later"), CloseReason::InputBudget, Then::PeerEnd);
         // A close that has begun already can't understand the rest either.

@@ -6,8 +6,10 @@ use super::drive::{Arrival, adopt};
 use super::id::{ConnId, RequestId};
 use crate::app::{App, Outcome, Upgrade};
 use crate::http::intake::{Head, Intake, Step, with_request};
-use crate::http::{Response, upgrade};
+use crate::http::{RequestRefused, Response, upgrade};
 use crate::hub::home_of;
+use crate::mailbox::RefusedBy;
+use crate::reasons::{ConnectionRefused, HttpEnd};
 use crate::shard::state::{Stage, State, Timer};
 use crate::shard::{Control, Handoff, Shard, call};
 use crate::socket::{Direction, Socket, sys, would_block};
@@ -70,9 +72,24 @@ pub(crate) async fn serve<A: App>(shard: Rc<Shard<A>>, socket: Rc<Socket>, id: C
         deadline_ms: 0,
         at_once: 0,
     };
-    if let Ok(Some(upgrade)) = exchange.until_upgrade().await {
-        exchange.go_home(upgrade);
+    match exchange.until_upgrade().await {
+        Ok(Some(upgrade)) => exchange.go_home(upgrade),
+        Ok(None) => {}
+        Err(Gone) => note_gone(&mut exchange.shard.state.borrow_mut(), id),
     }
+}
+
+/// Counts a connection that ended without a word, unless that was counted when it was made to end.
+fn note_gone<A: App>(state: &mut State<A>, id: ConnId) {
+    let Some(http) = state.http.get(id).filter(|http| !http.expired) else { return };
+    let why = match http.stage {
+        Stage::Idle if state.draining => HttpEnd::Drain,
+        Stage::Idle if http.request == 0 => HttpEnd::Unused,
+        Stage::Request | Stage::Answer | Stage::Write => HttpEnd::Aborted,
+        // After its last answer a connection may end at any time.
+        Stage::Idle | Stage::Linger => return,
+    };
+    state.stats.http_ends.add(why);
 }
 
 impl<A: App> Exchange<A> {
@@ -118,9 +135,8 @@ impl<A: App> Exchange<A> {
                     Next::Flush => {}
                     next => return next,
                 },
-                Step::Refuse(status) => {
-                    shard.state.borrow_mut().stats.requests_refused += 1;
-                    Response::new(status).write(&mut self.out, false, false);
+                Step::Refuse(why) => {
+                    self.refuse(why, &Response::new(why.status()));
                     return Next::Close;
                 }
                 Step::Continue => self.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"),
@@ -130,6 +146,12 @@ impl<A: App> Exchange<A> {
                 }
             }
         }
+    }
+
+    /// Queues the answer to what the app is not asked about.
+    fn refuse(&mut self, why: RequestRefused, answer: &Response) {
+        self.shard.state.borrow_mut().stats.requests_refused.add(why);
+        answer.write(&mut self.out, false, false);
     }
 
     /// Sets the deadline when what is waited for changes.
@@ -163,7 +185,9 @@ impl<A: App> Exchange<A> {
             let outcome = with_request(request, head, self.peer, |request| {
                 let outcome = call(app, state, |app, cx| app.on_request(cx, request, id))?;
                 Some(match outcome {
-                    Outcome::Upgrade(_) if state.draining => Err(state.try_later()),
+                    Outcome::Upgrade(_) if state.draining => {
+                        Err((RequestRefused::Draining, state.try_later()))
+                    }
                     Outcome::Upgrade(upgrade) => upgrade::accept(request, upgrade.protocol.as_deref())
                         .map(|answer| (Outcome::Upgrade(upgrade), answer)),
                     other => Ok((other, Vec::new())),
@@ -177,7 +201,10 @@ impl<A: App> Exchange<A> {
         let (response, keep_alive) = match outcome {
             // The app panicked.
             None => (Response::new(500), false),
-            Some(Err(refused)) => (refused, keep_alive),
+            Some(Err((why, refused))) => {
+                shard.state.borrow_mut().stats.requests_refused.add(why);
+                (refused, keep_alive)
+            }
             Some(Ok((Outcome::Respond(response), _))) => (response, keep_alive),
             Some(Ok((Outcome::Pending, _))) => {
                 return Next::Answer { is_head: head.is_head, keep_alive };
@@ -219,8 +246,11 @@ impl<A: App> Exchange<A> {
             if stage == Stage::Idle {
                 return Err(Gone);
             }
-            self.shard.state.borrow_mut().stats.requests_refused += 1;
-            Response::new(408).write(&mut self.out, false, false);
+            let why = match self.waits_for {
+                Some(Step::Body) => RequestRefused::BodyDeadline,
+                _ => RequestRefused::HeadDeadline,
+            };
+            self.refuse(why, &Response::new(why.status()));
             return Ok(false);
         }
         let shard = Rc::clone(&self.shard);
@@ -241,8 +271,9 @@ impl<A: App> Exchange<A> {
         state.stats.reads += 1;
         state.stats.bytes_in += bytes.len() as u64;
         if state.input_bytes + bytes.len() > state.config.input_shard_max_bytes {
-            state.stats.input_over_budget += 1;
-            state.try_later().write(&mut self.out, false, false);
+            let answer = state.try_later();
+            drop(state);
+            self.refuse(RequestRefused::InputBudget, &answer);
             return false;
         }
         if self.unread.capacity() == 0 {
@@ -346,7 +377,10 @@ impl<A: App> Exchange<A> {
         match posted {
             Ok(()) => state.stats.handed_over += 1,
             Err(refused) => {
-                state.stats.refused_handoff += 1;
+                state.stats.refusals.add(match refused.refused_by {
+                    RefusedBy::Full => ConnectionRefused::HandoffFull,
+                    RefusedBy::Closed => ConnectionRefused::HandoffEnded,
+                });
                 if let Control::Handoff(handoff) = refused.mail {
                     // What it doesn't take, the close alone must tell.
                     let _ = sys::send(handoff.fd.as_fd(), Frame::close(1013, "no room").as_bytes());

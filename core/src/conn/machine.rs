@@ -59,10 +59,9 @@ pub(crate) fn react(phase: Phase, decoded: Decoded<'_>) -> Reaction<'_> {
             let answer = if code == 1005 { Frame::new(OpCode::Close, &[]) } else { Frame::close(code, "") };
             Reaction::Close(answer, CloseReason::Peer(code), Then::End)
         }
-        (Phase::Open, Decoded::Fail(code, text)) => {
-            // The one breach that is of a policy, not of the protocol.
-            let reason = if code == 1008 { CloseReason::Flood } else { CloseReason::Protocol(code) };
-            Reaction::Close(Frame::close(code, text), reason, Then::PeerEnd)
+        (Phase::Open, Decoded::Fail(breach)) => {
+            let frame = Frame::close(breach.code(), breach.words());
+            Reaction::Close(frame, CloseReason::Protocol(breach), Then::PeerEnd)
         }
         // After our close frame nothing is sent, and nothing but the peer's close frame means anything.
         (Phase::Closing { .. }, Decoded::Text(_) | Decoded::Binary(_) | Decoded::Ping(_)) => {
@@ -118,6 +117,7 @@ pub(crate) fn quiet(now_ms: u64, last_in_ms: u64, pinged_ms: Option<u64>, config
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ws::Breach;
 
     const OURS: Phase = Phase::Closing { reason: CloseReason::App(1000), then: Then::PeerClose };
 
@@ -129,7 +129,7 @@ mod tests {
         let bare = Reaction::Close(Frame::new(OpCode::Close, &[]), CloseReason::Peer(1005), Then::End);
         check(Phase::Open, Decoded::Close(1005), bare);
         check(OURS, Decoded::Close(1000), Reaction::Closing(Then::End));
-        check(OURS, Decoded::Fail(1002, ""), Reaction::Closing(Then::PeerEnd));
+        check(OURS, Decoded::Fail(Breach::Opcode), Reaction::Closing(Then::PeerEnd));
         check(OURS, Decoded::Text("late"), Reaction::Nothing);
         check(OURS, Decoded::Ping(b"late"), Reaction::Nothing);
     }

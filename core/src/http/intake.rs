@@ -3,7 +3,7 @@
 //! Whoever frames a message differently than the next hop can smuggle a request past it (RFC 9112, 11.2), so whatever
 //! is ambiguous is refused and the connection closed.
 
-use super::Request;
+use super::{Request, RequestRefused};
 use crate::config::{Config, HEADERS_LIMIT};
 use httparse::{EMPTY_HEADER, Status};
 use std::net::SocketAddr;
@@ -24,8 +24,8 @@ pub(crate) enum Step {
     Continue,
     /// A whole request.
     Whole(Head),
-    /// To be answered with this status; then the connection is closed.
-    Refuse(u16),
+    /// To be answered with the status of this; then the connection is closed.
+    Refuse(RequestRefused),
 }
 
 /// How a request is framed.
@@ -64,11 +64,11 @@ impl Intake {
     pub(crate) fn step(&mut self, bytes: &[u8], config: &Config) -> Step {
         match self.try_step(bytes, config) {
             Ok(step) => step,
-            Err(status) => Step::Refuse(status),
+            Err(refused) => Step::Refuse(refused),
         }
     }
 
-    fn try_step(&mut self, bytes: &[u8], config: &Config) -> Result<Step, u16> {
+    fn try_step(&mut self, bytes: &[u8], config: &Config) -> Result<Step, RequestRefused> {
         let head = match self.head {
             Some(head) => head,
             None => {
@@ -85,11 +85,11 @@ impl Intake {
     }
 
     /// The end of the head: an empty line after at least one that is not.
-    fn find_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, u16> {
+    fn find_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, RequestRefused> {
         while let Some(feed) = bytes[self.scanned..].iter().position(|byte| *byte == b'\n') {
             let feed = self.scanned + feed;
             if feed == self.line || bytes[feed - 1] != b'\r' {
-                return Err(400);
+                return Err(RequestRefused::LineEnd);
             }
             let empty = feed - 1 == self.line;
             let first = self.line == self.start;
@@ -105,12 +105,12 @@ impl Intake {
         Ok(None)
     }
 
-    fn incomplete(&self, bytes: &[u8], config: &Config) -> Result<Step, u16> {
+    fn incomplete(&self, bytes: &[u8], config: &Config) -> Result<Step, RequestRefused> {
         let in_first_line = self.line == self.start;
         if in_first_line && bytes.len() - self.start > config.target_max_bytes + LINE_ROOM {
-            Err(414)
+            Err(RequestRefused::TargetTooLong)
         } else if bytes.len() > config.head_max_bytes {
-            Err(431)
+            Err(RequestRefused::HeadTooLarge)
         } else if bytes.len() == self.start {
             Ok(Step::Nothing)
         } else {
@@ -119,26 +119,34 @@ impl Intake {
     }
 }
 
-fn parse(bytes: &[u8], start: usize, end: usize, config: &Config) -> Result<Head, u16> {
+fn parse(bytes: &[u8], start: usize, end: usize, config: &Config) -> Result<Head, RequestRefused> {
     if end > config.head_max_bytes {
         let first_line = bytes[start..end].iter().position(|byte| *byte == b'\n').unwrap_or(end - start);
-        return Err(if first_line > config.target_max_bytes + LINE_ROOM { 414 } else { 431 });
+        return Err(if first_line > config.target_max_bytes + LINE_ROOM {
+            RequestRefused::TargetTooLong
+        } else {
+            RequestRefused::HeadTooLarge
+        });
     }
     let mut headers = [EMPTY_HEADER; HEADERS_LIMIT];
     let mut parsed = httparse::Request::new(&mut headers[..config.headers_max]);
     match parsed.parse(&bytes[start..end]) {
         Ok(Status::Complete(_)) => {}
-        Ok(Status::Partial) => return Err(400),
-        Err(httparse::Error::TooManyHeaders) => return Err(431),
-        Err(httparse::Error::Version) => return Err(505),
-        Err(_) => return Err(400),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestRefused::TooManyHeaders),
+        Err(httparse::Error::Version) => return Err(RequestRefused::Version),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
+            return Err(RequestRefused::Header);
+        }
+        // A CR alone.
+        Err(httparse::Error::NewLine) => return Err(RequestRefused::LineEnd),
+        Ok(Status::Partial) | Err(_) => return Err(RequestRefused::RequestLine),
     }
     let target = parsed.path.unwrap_or_default();
     if target.len() > config.target_max_bytes {
-        return Err(414);
+        return Err(RequestRefused::TargetTooLong);
     }
     if path_and_query(target).is_none() {
-        return Err(400);
+        return Err(RequestRefused::Target);
     }
     let http_1_1 = parsed.version == Some(1);
     let mut fields = Fields::default();
@@ -146,19 +154,19 @@ fn parse(bytes: &[u8], start: usize, end: usize, config: &Config) -> Result<Head
         fields.take(header)?;
     }
     if fields.hosts > 1 || http_1_1 && fields.hosts == 0 {
-        return Err(400);
+        return Err(RequestRefused::Host);
     }
     match (fields.transfer_encoding, fields.length) {
-        (true, Some(_)) => return Err(400),
-        (true, None) => return Err(411),
+        (true, Some(_)) => return Err(RequestRefused::BothLengths),
+        (true, None) => return Err(RequestRefused::LengthRequired),
         _ => {}
     }
     if fields.expects_other {
-        return Err(417);
+        return Err(RequestRefused::Expectation);
     }
     let body = fields.length.unwrap_or(0);
     if body > config.body_max_bytes as u64 {
-        return Err(413);
+        return Err(RequestRefused::BodyTooLarge);
     }
     Ok(Head {
         start,
@@ -182,14 +190,14 @@ struct Fields {
 }
 
 impl Fields {
-    fn take(&mut self, header: &httparse::Header<'_>) -> Result<(), u16> {
+    fn take(&mut self, header: &httparse::Header<'_>) -> Result<(), RequestRefused> {
         let is = |name| header.name.eq_ignore_ascii_case(name);
         if is("host") {
             self.hosts += 1;
         } else if is("content-length") {
-            let length = parse_length(header.value).ok_or(400u16)?;
+            let length = parse_length(header.value).ok_or(RequestRefused::ContentLength)?;
             if self.length.is_some_and(|before| before != length) {
-                return Err(400);
+                return Err(RequestRefused::ContentLength);
             }
             self.length = Some(length);
         } else if is("transfer-encoding") {
@@ -274,34 +282,36 @@ mod tests {
     }
 
     #[test]
-    fn heads_are_refused_with_the_right_status() {
+    fn heads_are_refused_for_the_right_reason() {
+        use RequestRefused::*;
         let long = "a".repeat(300);
-        let check = |head: &str, expect: u16| {
+        let check = |head: &str, expect: RequestRefused| {
             assert_eq!(whole(head.as_bytes(), &small()), Step::Refuse(expect), "{head:?}");
         };
-        check("GET / HTTP/1.1\nHost: a\n\n", 400);
-        check("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400);
-        check("GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", 400);
-        check("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400);
-        check("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400);
-        check("GET / HTTP/1.1\r\nX: y\r\n\r\n", 400);
-        check("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400);
-        check("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400);
-        check("\x16\x03\x01\x02\n", 400);
-        check("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505);
-        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 411);
-        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", 400);
-        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 17\r\n\r\n", 413);
-        check("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417);
-        check(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..64]), 414);
-        check(&format!("GET /{long}"), 414);
-        check(&format!("GET / HTTP/1.1\r\nHost: {long}"), 431);
-        check("GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n", 431);
+        check("GET / HTTP/1.1\r\nHost: a\n\n", LineEnd);
+        check("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", LineEnd);
+        check("GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Header);
+        check("GET / HTTP/1.1\rX: b\r\n\r\n", LineEnd);
+        check("GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", Header);
+        check("GET / HTTP/1.1\r\nHost : a\r\n\r\n", Header);
+        check("GET / HTTP/1.1\r\nX: y\r\n\r\n", Host);
+        check("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Host);
+        check("GET a HTTP/1.1\r\nHost: a\r\n\r\n", Target);
+        check("GET /\r\nHost: a\r\n\r\n", RequestLine);
+        check("\x16\x03\x01\x02\n", LineEnd);
+        check("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Version);
+        check("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", LengthRequired);
+        let both = "Transfer-Encoding: chunked\r\nContent-Length: 1";
+        check(&format!("POST / HTTP/1.1\r\nHost: a\r\n{both}\r\n\r\n"), BothLengths);
+        for length in ["1\r\nContent-Length: 2", "1, 1", "+1", "-1", "99999999999999999999"] {
+            check(&format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"), ContentLength);
+        }
+        check("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 17\r\n\r\n", BodyTooLarge);
+        check("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\n", Expectation);
+        check(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", &long[..64]), TargetTooLong);
+        check(&format!("GET /{long}"), TargetTooLong);
+        check(&format!("GET / HTTP/1.1\r\nHost: {long}"), HeadTooLarge);
+        check("GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n\r\n", TooManyHeaders);
     }
 
     #[test]
@@ -351,7 +361,7 @@ mod tests {
                 have = (have + cut).min(bytes.len());
                 match intake.step(&bytes[..have], &Config::default()) {
                     Step::Whole(head) => Some(head),
-                    Step::Refuse(status) => panic!("{status}"),
+                    Step::Refuse(refused) => panic!("{refused:?}"),
                     _ => None,
                 }
             });

@@ -1,6 +1,6 @@
 //! The opening handshake of a WebSocket (RFC 6455, section 4.2). Pure.
 
-use super::{Request, Response};
+use super::{Request, RequestRefused, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -10,25 +10,31 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The 101 answer to a proper upgrade.
 ///
 /// # Errors
-/// The answer to one that is not: 426 when no WebSocket, or none of version 13, was asked for, else 400.
-pub(crate) fn accept(request: &Request<'_>, protocol: Option<&str>) -> Result<Vec<u8>, Response> {
-    let required = || Response::new(426).header("upgrade", "websocket").header("sec-websocket-version", "13");
+/// What is wrong with one that is not, and the answer to it: 426 when no WebSocket, or none of version 13, was asked for,
+/// else 400.
+pub(crate) fn accept(
+    request: &Request<'_>,
+    protocol: Option<&str>,
+) -> Result<Vec<u8>, (RequestRefused, Response)> {
+    let refused = |why: RequestRefused| {
+        let answer = Response::new(why.status());
+        let told = answer.status == 426;
+        (why, if told { with_version(answer.header("upgrade", "websocket")) } else { answer })
+    };
     if !request.is_upgrade() {
-        return Err(required());
+        return Err(refused(RequestRefused::NotWebSocket));
     }
     if request.method != "GET" || !request.http_1_1 {
-        return Err(Response::new(400));
+        return Err(refused(RequestRefused::UpgradeMethod));
     }
     match request.header("sec-websocket-version") {
         Some("13") => {}
-        Some(_) => return Err(required()),
-        None => return Err(Response::new(400).header("sec-websocket-version", "13")),
+        Some(_) => return Err(refused(RequestRefused::UpgradeVersion)),
+        None => return Err((RequestRefused::UpgradeVersion, with_version(Response::new(400)))),
     }
     let mut keys = request.headers("sec-websocket-key");
-    let (Some(key), None) = (keys.next(), keys.next()) else { return Err(Response::new(400)) };
-    if STANDARD.decode(key).map_or(0, |nonce| nonce.len()) != 16 {
-        return Err(Response::new(400));
-    }
+    let key = keys.next().filter(|key| STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16));
+    let (Some(key), None) = (key, keys.next()) else { return Err(refused(RequestRefused::UpgradeKey)) };
     let mut answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {}\r\n",
         accept_key(key)
@@ -43,6 +49,10 @@ pub(crate) fn accept(request: &Request<'_>, protocol: Option<&str>) -> Result<Ve
     Ok(answer.into_bytes())
 }
 
+fn with_version(answer: Response) -> Response {
+    answer.header("sec-websocket-version", "13")
+}
+
 fn accept_key(key: &str) -> String {
     let mut hash = sha1_smol::Sha1::from(key);
     hash.update(GUID);
@@ -55,7 +65,7 @@ mod tests {
     use crate::config::Config;
     use crate::http::intake::{Intake, Step, with_request};
 
-    fn answer(head: &str, protocol: Option<&str>) -> Result<String, u16> {
+    fn answer(head: &str, protocol: Option<&str>) -> Result<String, (RequestRefused, u16)> {
         let bytes = format!("{}\r\n\r\n", head.replace('\n', "\r\n"));
         let Step::Whole(head) = Intake::default().step(bytes.as_bytes(), &Config::default()) else {
             panic!("not a request: {bytes}")
@@ -63,7 +73,9 @@ mod tests {
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let answer = with_request(bytes.as_bytes(), &head, peer, |request| accept(request, protocol));
         let answer = answer.expect("a request");
-        answer.map(|bytes| String::from_utf8(bytes).expect("ascii")).map_err(|response| response.status)
+        answer
+            .map(|bytes| String::from_utf8(bytes).expect("ascii"))
+            .map_err(|(why, response)| (why, response.status))
     }
 
     const GOOD: &str = "GET /ws HTTP/1.1\nHost: a\nConnection: keep-alive, Upgrade\nUpgrade: websocket\n\
@@ -78,17 +90,19 @@ mod tests {
 
     #[test]
     fn what_is_no_upgrade_is_refused() {
-        let check = |from: &str, to: &str, expect: u16| {
-            assert_eq!(answer(&GOOD.replace(from, to), None), Err(expect), "{from} → {to}");
+        use RequestRefused::*;
+        let check = |from: &str, to: &str, expect: RequestRefused, status: u16| {
+            let refused = Err((expect, status));
+            assert_eq!(answer(&GOOD.replace(from, to), None), refused, "{from} → {to}");
         };
-        check("Upgrade: websocket", "Upgrade: h2c", 426);
-        check("keep-alive, Upgrade", "keep-alive", 426);
-        check("Version: 13", "Version: 8", 426);
-        check("Sec-WebSocket-Version: 13", "X: y", 400);
-        check("GET", "POST", 400);
-        check("HTTP/1.1", "HTTP/1.0", 400);
-        check("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", 400);
-        check("dGhlIHNhbXBsZSBub25jZQ==", "not base64 at all!!!!!==", 400);
-        check("Sec-WebSocket-Key", "X-Key", 400);
+        check("Upgrade: websocket", "Upgrade: h2c", NotWebSocket, 426);
+        check("keep-alive, Upgrade", "keep-alive", NotWebSocket, 426);
+        check("Version: 13", "Version: 8", UpgradeVersion, 426);
+        check("Sec-WebSocket-Version: 13", "X: y", UpgradeVersion, 400);
+        check("GET", "POST", UpgradeMethod, 400);
+        check("HTTP/1.1", "HTTP/1.0", UpgradeMethod, 400);
+        check("dGhlIHNhbXBsZSBub25jZQ==", "dGhl", UpgradeKey, 400);
+        check("dGhlIHNhbXBsZSBub25jZQ==", "not base64 at all!!!!!==", UpgradeKey, 400);
+        check("Sec-WebSocket-Key", "X-Key", UpgradeKey, 400);
     }
 }

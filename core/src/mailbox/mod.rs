@@ -7,6 +7,7 @@ mod bell;
 pub(crate) use bell::Bell;
 
 use crate::hub::home_of;
+use crate::reasons::{Counts, MailRefused};
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ struct Items<M> {
     counted: usize,
     bytes: usize,
     closed: bool,
+    refused: Counts<MailRefused>,
 }
 
 struct Queue<M> {
@@ -75,7 +77,8 @@ impl<M> Clone for Mailbox<M> {
 impl<M> Mailbox<M> {
     /// `bell` wakes the shard; several mailboxes may share one.
     pub(crate) fn new(bell: Arc<Bell>, max_count: usize, max_bytes: usize) -> Mailbox<M> {
-        let items = Items { mails: Vec::new(), counted: 0, bytes: 0, closed: false };
+        let items =
+            Items { mails: Vec::new(), counted: 0, bytes: 0, closed: false, refused: Counts::default() };
         Mailbox {
             queue: Arc::new(Queue {
                 items: Mutex::new(items),
@@ -99,7 +102,7 @@ impl<M> Mailbox<M> {
     /// takes a mail of any cost.
     pub fn post(&self, mail: M, cost_bytes: usize) -> Result<(), MailboxFull<M>> {
         let items = self.items();
-        self.put(items, mail, cost_bytes).map_err(|(_, refused)| refused)
+        self.put(items, mail, cost_bytes).map_err(|(items, mail, why)| refuse(items, mail, why))
     }
 
     fn put<'a>(
@@ -107,13 +110,16 @@ impl<M> Mailbox<M> {
         mut items: MutexGuard<'a, Items<M>>,
         mail: M,
         cost_bytes: usize,
-    ) -> Result<(), (MutexGuard<'a, Items<M>>, MailboxFull<M>)> {
+    ) -> Result<(), (MutexGuard<'a, Items<M>>, M, MailRefused)> {
         if items.closed {
-            return Err((items, MailboxFull { mail, refused_by: RefusedBy::Closed }));
+            return Err((items, mail, MailRefused::Ended));
         }
         let bytes = items.bytes.saturating_add(cost_bytes);
-        if items.counted > 0 && (items.counted >= self.queue.max_count || bytes > self.queue.max_bytes) {
-            return Err((items, MailboxFull { mail, refused_by: RefusedBy::Full }));
+        if items.counted > 0 && items.counted >= self.queue.max_count {
+            return Err((items, mail, MailRefused::Count));
+        }
+        if items.counted > 0 && bytes > self.queue.max_bytes {
+            return Err((items, mail, MailRefused::Bytes));
         }
         items.counted += 1;
         items.bytes = bytes;
@@ -128,6 +134,7 @@ impl<M> Mailbox<M> {
     pub fn post_reserved(&self, mail: M) {
         let mut items = self.items();
         if items.closed {
+            items.refused.add(MailRefused::Ended);
             return;
         }
         items.mails.push(mail);
@@ -145,16 +152,15 @@ impl<M> Mailbox<M> {
         let mut items = self.items();
         let mut mail = mail;
         loop {
-            let refused;
-            (items, refused) = match self.put(items, mail, cost_bytes) {
+            let why;
+            (items, mail, why) = match self.put(items, mail, cost_bytes) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
             let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() || refused.refused_by == RefusedBy::Closed {
-                return Err(refused);
+            if left.is_zero() || why == MailRefused::Ended {
+                return Err(refuse(items, mail, why));
             }
-            mail = refused.mail;
             (items, _) = self.queue.room.wait_timeout(items, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -182,15 +188,30 @@ impl<M> Mailbox<M> {
         }
     }
 
-    /// Refuses every later post and drops what still waits.
-    pub(crate) fn close(&self) {
+    /// Refuses every later post, and what still waits, which it returns.
+    pub(crate) fn close(&self) -> Vec<M> {
         let mut items = self.items();
         items.closed = true;
         let left = std::mem::take(&mut items.mails);
+        for _ in &left {
+            items.refused.add(MailRefused::Ended);
+        }
         drop(items);
         self.queue.room.notify_all();
-        drop(left);
+        left
     }
+
+    /// What was not taken.
+    pub(crate) fn refused(&self) -> Counts<MailRefused> {
+        self.items().refused.clone()
+    }
+}
+
+/// Counts a mail that is not taken, and hands it back.
+fn refuse<M>(mut items: MutexGuard<'_, Items<M>>, mail: M, why: MailRefused) -> MailboxFull<M> {
+    items.refused.add(why);
+    let refused_by = if why == MailRefused::Ended { RefusedBy::Closed } else { RefusedBy::Full };
+    MailboxFull { mail, refused_by }
 }
 
 /// The mailboxes of all shards.
@@ -262,6 +283,7 @@ mod tests {
         assert_eq!((refused.mail, refused.refused_by), (4, RefusedBy::Full));
         mails.post_reserved(5);
         assert_eq!(take(&mails), [1, 3, 5]);
+        assert_eq!((mails.refused().of(MailRefused::Bytes), mails.refused().of(MailRefused::Count)), (1, 1));
         mails.post(6, 1_000).expect("an empty mailbox takes a mail of any cost");
         assert_eq!(take(&mails), [6]);
     }
@@ -271,7 +293,7 @@ mod tests {
         let mails = mailbox(1, 100);
         mails.post(1, 1).expect("room");
         let refused = mails.post_wait(2, 1, Duration::from_millis(5)).expect_err("nobody takes");
-        assert_eq!(refused.mail, 2);
+        assert_eq!((refused.mail, mails.refused().sum()), (2, 1));
         let poster = {
             let mails = mails.clone();
             std::thread::spawn(move || mails.post_wait(3, 1, Duration::from_secs(60)).is_ok())
@@ -293,8 +315,10 @@ mod tests {
             let mails = mails.clone();
             std::thread::spawn(move || mails.post_wait(2, 1, Duration::from_secs(60)))
         };
-        mails.close();
+        assert_eq!(mails.close(), [1]);
         let refused = poster.join().expect("poster").expect_err("closed");
         assert_eq!((refused.mail, refused.refused_by), (2, RefusedBy::Closed));
+        mails.post_reserved(3);
+        assert_eq!((mails.refused().of(MailRefused::Ended), mails.refused().sum()), (3, 3));
     }
 }

@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::conn::guard::{Owned, spawn_owner};
 use crate::conn::handshake::serve;
 use crate::http::Response;
+use crate::reasons::ConnectionRefused;
 use crate::socket::{Direction, Socket};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -73,18 +74,18 @@ fn admit<A: App>(shard: &Rc<Shard<A>>, fd: OwnedFd, address: SocketAddr) {
     let peer = Peer::of(address.ip());
     let (config, http) = (&state.config, state.http.len());
     let refused = if state.conns.len() + http >= config.connections_per_shard_max {
-        Some(&mut state.stats.refused_cap)
+        Some(ConnectionRefused::Cap)
     } else if http >= config.http_connections_per_shard_max {
-        Some(&mut state.stats.refused_handshakes)
+        Some(ConnectionRefused::Handshakes)
     } else if state.peers.count(peer) >= config.http_connections_per_ip_max {
-        Some(&mut state.stats.refused_peer)
+        Some(ConnectionRefused::Peer)
     } else if state.sheds(Step::Refuse) {
-        Some(&mut state.stats.refused_memory)
+        Some(ConnectionRefused::Memory)
     } else {
         None
     };
-    if let Some(counter) = refused {
-        *counter += 1;
+    if let Some(why) = refused {
+        state.stats.refusals.add(why);
         let answer = state.try_later();
         drop(state);
         return refuse(shard, &socket, &answer);

@@ -7,8 +7,9 @@
 use super::accept::{Swept, sweep};
 use super::state::{Stage, Timer};
 use super::{Control, Shard};
-use crate::app::{App, CloseReason};
+use crate::app::App;
 use crate::conn::handshake::enter;
+use crate::reasons::{ConnectionRefused, ForcedBy, HttpEnd};
 use crate::socket::Socket;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::Shutdown;
@@ -37,7 +38,7 @@ impl<A: App> Shard<A> {
     pub(super) fn begin_drain(&self) {
         let mut state = self.state.borrow_mut();
         if state.drain.began_ms.is_none() {
-            let (ended, forced) = (state.stats.closes.iter().sum(), state.stats.forced_closes);
+            let (ended, forced) = (state.stats.closes.sum(), state.stats.forced_closes.sum());
             state.drain.began_ms = Some(self.now_ms());
             (state.drain.ended_before, state.drain.forced_before) = (ended, forced);
         }
@@ -46,8 +47,8 @@ impl<A: App> Shard<A> {
     /// The outcome of the drain.
     pub(crate) fn drained(&self) -> Drained {
         let state = self.state.borrow();
-        let ended: u64 = state.stats.closes.iter().sum();
-        let forced = state.stats.forced_closes - state.drain.forced_before;
+        let ended = state.stats.closes.sum();
+        let forced = state.stats.forced_closes.sum() - state.drain.forced_before;
         Drained { clean: (ended - state.drain.ended_before).saturating_sub(forced), forced }
     }
 
@@ -119,21 +120,27 @@ impl<A: App> Shard<A> {
         if self.over.replace(true) {
             return;
         }
-        self.links.mailboxes.shard(self.links.shard).close();
-        self.links.controls.shard(self.links.shard).close();
+        drop(self.links.mailboxes.shard(self.links.shard).close());
+        let left = self.links.controls.shard(self.links.shard).close();
         let mut state = self.state.borrow_mut();
+        for _ in left.iter().filter(|control| matches!(control, Control::Handoff(_))) {
+            state.stats.refusals.add(ConnectionRefused::HandoffEnded);
+        }
         for slot in 0..state.conns.slots() {
             if let Some(id) = state.conns.id_at(slot) {
-                state.force_end(id, CloseReason::Drain);
+                state.force_end(id, ForcedBy::Drain);
             }
         }
         for slot in 0..state.http.slots() {
             let Some(id) = state.http.id_at(slot) else { continue };
             let Some(http) = state.http.get_mut(id) else { continue };
-            http.expired = true;
+            let counted = std::mem::replace(&mut http.expired, true);
             http.socket.shutdown(Shutdown::Both);
             if let Some(waker) = http.waker.take() {
                 waker.wake();
+            }
+            if !counted {
+                state.stats.http_ends.add(HttpEnd::Drain);
             }
         }
         // The tasks that wait for a ring or for the end of a turn.

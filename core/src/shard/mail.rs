@@ -4,6 +4,7 @@ use super::memory::Step;
 use super::{Shard, call};
 use crate::app::App;
 use crate::conn::drive::{Arrival, adopt};
+use crate::reasons::ConnectionRefused;
 use crate::socket::{Direction, Socket};
 use crate::stats::ShardStats;
 use std::os::fd::OwnedFd;
@@ -67,10 +68,8 @@ fn obey<A: App>(shard: &Rc<Shard<A>>, control: Control<A::Session>) {
     match control {
         Control::Handoff(handoff) => come_home(shard, *handoff),
         Control::Stats(asker) => {
-            let mut stats = shard.state.borrow().snapshot();
-            stats.mailbox_depth = shard.links.mailboxes.shard(shard.links.shard).depth() as u64;
             // An asker that has stopped waiting is no concern of ours.
-            let _ = asker.send(stats);
+            let _ = asker.send(shard.snapshot());
         }
         Control::Drain => shard.begin_drain(),
         Control::Stop => shard.stop(),
@@ -90,12 +89,13 @@ fn come_home<A: App>(shard: &Rc<Shard<A>>, handoff: Handoff<A::Session>) {
             adopt(shard, Arrival { key, session, socket, unread });
         }
         refused => {
-            let counter = if full || !short {
-                &mut state.stats.refused_handoff
+            state.stats.refusals.add(if full {
+                ConnectionRefused::HandoffCap
+            } else if short {
+                ConnectionRefused::HandoffMemory
             } else {
-                &mut state.stats.refused_memory
-            };
-            *counter += 1;
+                ConnectionRefused::HandoffSocket
+            });
             state.stats.handed_refused += 1;
             if let Ok(socket) = refused {
                 // A new socket takes that much; if not, the close alone must do.

@@ -9,6 +9,7 @@ use super::state::{Conn, HttpConn, State};
 use crate::app::{App, CloseReason};
 use crate::conn::id::ConnId;
 use crate::conn::machine::{Phase, Then};
+use crate::reasons::HttpEnd;
 use crate::ws::Frame;
 use std::net::Shutdown;
 
@@ -97,9 +98,9 @@ impl<A: App> State<A> {
                     self.begin_close(id, frame, CloseReason::Memory, Then::PeerClose);
                 }
                 Victim::Http(id) => {
-                    self.stats.shed_answers += 1;
                     self.uncharge_answer(id);
                     if let Some(http) = self.http.get_mut(id) {
+                        self.stats.http_ends.add(HttpEnd::Memory);
                         http.expired = true;
                         // Ends the wait of its task.
                         http.socket.shutdown(Shutdown::Both);

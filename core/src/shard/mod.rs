@@ -198,9 +198,17 @@ impl<A: App> Shard<A> {
         let mut state = self.state.borrow_mut();
         state.turn_end = None;
         state.pausing.clear();
-        let stats = state.snapshot();
         drop(state);
-        Ok((stats, self.drained()))
+        Ok((self.snapshot(), self.drained()))
+    }
+
+    /// All counters and gauges as they are now.
+    fn snapshot(&self) -> ShardStats {
+        let mailbox = self.links.mailboxes.shard(self.links.shard);
+        let mut stats = self.state.borrow().snapshot();
+        stats.mailbox_depth = mailbox.depth() as u64;
+        stats.mails_refused = mailbox.refused();
+        stats
     }
 
     /// Called by every task at its end.

@@ -11,6 +11,7 @@ use crate::conn::outbox::Outbox;
 use crate::conn::slots::Slots;
 use crate::http::Response;
 use crate::hub::Hub;
+use crate::reasons::{ForcedBy, FrameDropped};
 use crate::socket::Socket;
 use crate::stats::ShardStats;
 use crate::timer::wheel::Wheel;
@@ -221,25 +222,28 @@ impl<A: App> State<A> {
         if conn.phase != Phase::Open {
             return SendOutcome::Gone;
         }
-        if !self.has_room(conn, frame.wire_len()) {
+        if let Err(full) = self.has_room(conn, frame.wire_len()) {
             if priority == Priority::Droppable {
-                return self.miss(id);
+                return self.miss(id, full);
             }
+            let reason = match full {
+                FrameDropped::ShardOutbox => CloseReason::ShardOutbox,
+                _ => CloseReason::SlowReader,
+            };
             self.drop_unbegun(id);
-            self.begin_close(id, Frame::close(1013, "too slow"), CloseReason::SlowReader, Then::PeerClose);
+            self.begin_close(id, Frame::close(1013, "too slow"), reason, Then::PeerClose);
             return SendOutcome::Closing;
         }
         if priority == Priority::Droppable && conn.blocked_since_ms.is_some() && self.sheds(Step::Droppable) {
-            self.stats.shed_frames += 1;
-            return self.miss(id);
+            return self.miss(id, FrameDropped::Memory);
         }
         self.queue(id, frame.clone());
         SendOutcome::Queued
     }
 
     /// Leaves a droppable frame out, and has the app told when there is room again.
-    fn miss(&mut self, id: ConnId) -> SendOutcome {
-        self.stats.frames_dropped += 1;
+    fn miss(&mut self, id: ConnId, why: FrameDropped) -> SendOutcome {
+        self.stats.frames_dropped.add(why);
         if let Some(conn) = self.conns.get_mut(id) {
             conn.missed = true;
         }
@@ -251,10 +255,9 @@ impl<A: App> State<A> {
     /// Has the app told of a connection that missed frames, once it has room.
     pub(crate) fn note_room(&mut self, id: ConnId) {
         let half = self.config.outbox_connection_max_bytes / 2;
-        let told = self
-            .conns
-            .get(id)
-            .is_some_and(|conn| conn.missed && conn.phase == Phase::Open && self.has_room(conn, half));
+        let told = self.conns.get(id).is_some_and(|conn| {
+            conn.missed && conn.phase == Phase::Open && self.has_room(conn, half).is_ok()
+        });
         if !told {
             return;
         }
@@ -267,13 +270,18 @@ impl<A: App> State<A> {
         }
     }
 
-    /// Whether the budgets allow `more` bytes for a connection. Its shard's budget is for those whose sockets are
+    /// Whether the budgets allow `more` bytes for a connection, or which of them is full. Its shard's budget is for those whose sockets are
     /// blocked: what the others have queued is gone at the end of the turn, and a frame for all of them is one frame.
-    fn has_room(&self, conn: &Conn<A::Session>, more: usize) -> bool {
+    fn has_room(&self, conn: &Conn<A::Session>, more: usize) -> Result<(), FrameDropped> {
         let queued = conn.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
         let stuck = conn.blocked_since_ms.is_some();
-        queued + more <= self.config.outbox_connection_max_bytes
-            && (!stuck || self.stuck_bytes + more <= self.config.outbox_shard_max_bytes)
+        if queued + more > self.config.outbox_connection_max_bytes {
+            return Err(FrameDropped::Outbox);
+        }
+        if stuck && self.stuck_bytes + more > self.config.outbox_shard_max_bytes {
+            return Err(FrameDropped::ShardOutbox);
+        }
+        Ok(())
     }
 
     pub(crate) fn send_to_slot(&mut self, slot: usize, frame: &Frame, priority: Priority) -> SendOutcome {
@@ -364,10 +372,10 @@ impl<A: App> State<A> {
 
     /// Queues the answer to a ping. One that finds no room is left out: the peer is alive and reads too slowly.
     pub(crate) fn answer(&mut self, id: ConnId, frame: Frame) {
-        if self.conns.get(id).is_some_and(|conn| self.has_room(conn, frame.wire_len())) {
+        if self.conns.get(id).is_some_and(|conn| self.has_room(conn, frame.wire_len()).is_ok()) {
             self.queue(id, frame);
         } else {
-            self.stats.frames_dropped += 1;
+            self.stats.frames_dropped.add(FrameDropped::Control);
         }
     }
 
@@ -393,11 +401,18 @@ impl<A: App> State<A> {
     }
 
     /// Ends a connection as it is, without the end of its closing handshake.
-    pub(crate) fn force_end(&mut self, id: ConnId, reason: CloseReason) {
-        if self.conns.get(id).is_some() {
-            self.stats.forced_closes += 1;
-            self.end(id, reason);
+    pub(crate) fn force_end(&mut self, id: ConnId, why: ForcedBy) {
+        if self.conns.get(id).is_none() {
+            return;
         }
+        self.stats.forced_closes.add(why);
+        let reason = match why {
+            ForcedBy::CloseDeadline => CloseReason::Socket,
+            ForcedBy::WriteDeadline => CloseReason::WriteDeadline,
+            ForcedBy::Idle => CloseReason::Idle,
+            ForcedBy::Drain => CloseReason::Drain,
+        };
+        self.end(id, reason);
     }
 
     /// Ends a connection now. A close that has begun keeps its reason.
@@ -422,7 +437,7 @@ impl<A: App> State<A> {
         if let Some(assembly) = conn.assembly {
             self.free_assembly(*assembly);
         }
-        self.stats.closes[reason.kind()] += 1;
+        self.stats.closes.add(reason);
         self.ended.push(Ended { conn: id, key: conn.key, session: conn.session, reason });
         if self.ended.len() == 1 {
             self.call_turn_end();

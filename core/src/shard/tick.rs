@@ -6,6 +6,7 @@ use crate::app::{App, CloseReason};
 use crate::conn::id::ConnId;
 use crate::conn::machine::{Phase, Quiet, Then, quiet};
 use crate::http::Response;
+use crate::reasons::{ForcedBy, HttpEnd};
 use crate::socket::Socket;
 use crate::ws::{Frame, OpCode};
 use std::net::Shutdown;
@@ -47,7 +48,7 @@ fn expire<A: App>(app: &mut A, state: &mut State<A>, timer: Timer) {
         Timer::Quiet(id) => expire_quiet(state, id),
         Timer::Write(id) => expire_write(state, id),
         Timer::Message(id) => expire_message(state, id),
-        Timer::Close(id) => state.force_end(id, CloseReason::Socket),
+        Timer::Close(id) => state.force_end(id, ForcedBy::CloseDeadline),
         Timer::DrainClose(id) => {
             state.begin_close(id, Frame::close(1001, "going away"), CloseReason::Drain, Then::PeerClose);
         }
@@ -78,11 +79,20 @@ fn expire_http<A: App>(state: &mut State<A>, id: ConnId) {
         return;
     }
     http.expired = true;
-    state.stats.http_timeouts += 1;
-    // Ends the wait of its task, which then says 408 if there is something to answer.
-    let how =
-        if matches!(http.stage, Stage::Idle | Stage::Request) { Shutdown::Read } else { Shutdown::Both };
+    let (how, why) = match http.stage {
+        Stage::Idle if state.draining => (Shutdown::Read, Some(HttpEnd::Drain)),
+        Stage::Idle if http.request == 0 => (Shutdown::Read, Some(HttpEnd::NoRequest)),
+        Stage::Idle => (Shutdown::Read, Some(HttpEnd::KeepAlive)),
+        // Its task says 408, and counts that.
+        Stage::Request => (Shutdown::Read, None),
+        Stage::Linger => (Shutdown::Both, Some(HttpEnd::CloseDeadline)),
+        Stage::Write | Stage::Answer => (Shutdown::Both, Some(HttpEnd::WriteDeadline)),
+    };
+    // Ends the wait of its task.
     http.socket.shutdown(how);
+    if let Some(why) = why {
+        state.stats.http_ends.add(why);
+    }
 }
 
 fn expire_quiet<A: App>(state: &mut State<A>, id: ConnId) {
@@ -99,7 +109,7 @@ fn expire_quiet<A: App>(state: &mut State<A>, id: ConnId) {
             state.wheel.insert(again_ms, Timer::Quiet(id));
         }
         // Most likely nobody is there to read a close frame or to answer one.
-        Quiet::Dead => state.force_end(id, CloseReason::Idle),
+        Quiet::Dead => state.force_end(id, ForcedBy::Idle),
     }
 }
 
@@ -109,7 +119,7 @@ fn expire_write<A: App>(state: &mut State<A>, id: ConnId) {
     let Some(since) = conn.blocked_since_ms else { return };
     let due = since + state.config.write_deadline_ms;
     if state.now_ms >= due {
-        state.force_end(id, CloseReason::WriteDeadline);
+        state.force_end(id, ForcedBy::WriteDeadline);
     } else {
         conn.write_watched = true;
         state.wheel.insert(due, Timer::Write(id));

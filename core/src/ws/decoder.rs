@@ -1,5 +1,6 @@
 //! Messages out of a client's bytes. Pure; unmasks in place and copies only what a message needs to be put together.
 
+use super::breach::Breach;
 use super::header::{Header, OpCode, decode_header};
 use super::mask::apply_mask;
 use super::utf8::Utf8Check;
@@ -68,8 +69,8 @@ pub(crate) enum Decoded<'a> {
     Pong,
     /// The peer closes; the code is valid, 1005 when it gave none.
     Close(u16),
-    /// The connection must be closed with this code.
-    Fail(u16, &'static str),
+    /// The connection must be closed for this.
+    Fail(Breach),
 }
 
 /// Decodes one frame at the start of `input`, and says how many bytes it took. `assembly` keeps a fragmented message
@@ -82,10 +83,10 @@ pub(crate) fn decode<'a>(
     let header = match decode_header(input) {
         Ok(Some(header)) => header,
         Ok(None) => return (0, Decoded::More),
-        Err(_) => return (0, Decoded::Fail(1002, "protocol error")),
+        Err(breach) => return (0, Decoded::Fail(breach)),
     };
-    if let Err(failed) = check(assembly.as_deref(), &header, limits) {
-        return (0, failed);
+    if let Err(breach) = check(assembly.as_deref(), &header, limits) {
+        return (0, Decoded::Fail(breach));
     }
     // The limits are far below usize::MAX, so that the length fits.
     let end = header.header + header.payload as usize;
@@ -104,30 +105,31 @@ pub(crate) fn decode<'a>(
 }
 
 /// Refuses what its header alone makes wrong, before its payload is waited for.
-fn check(assembly: Option<&Assembly>, header: &Header, limits: Limits) -> Result<(), Decoded<'static>> {
+fn check(assembly: Option<&Assembly>, header: &Header, limits: Limits) -> Result<(), Breach> {
     let in_message = assembly.is_some_and(|assembly| assembly.fragmented);
     match header.op {
-        OpCode::Binary if !limits.binary => return Err(Decoded::Fail(1003, "text only")),
-        OpCode::Text | OpCode::Binary if in_message => {
-            return Err(Decoded::Fail(1002, "a message is incomplete"));
-        }
-        OpCode::Continuation if !in_message => return Err(Decoded::Fail(1002, "nothing to continue")),
+        OpCode::Binary if !limits.binary => return Err(Breach::Binary),
+        OpCode::Text | OpCode::Binary if in_message => return Err(Breach::Interleaved),
+        OpCode::Continuation if !in_message => return Err(Breach::Continuation),
         _ => {}
     }
     let fragments = assembly.map_or(0, |assembly| assembly.fragments);
     if header.op == OpCode::Continuation && fragments >= limits.fragments_per_message_max {
-        return Err(Decoded::Fail(1008, "too many fragments"));
+        return Err(Breach::FragmentFlood);
     }
     let before = assembly.map_or(0, |assembly| assembly.message.len()) as u64;
     let message = if header.op.is_control() { 0 } else { before.saturating_add(header.payload) };
-    if header.payload > limits.frame_max_bytes as u64 || message > limits.message_max_bytes as u64 {
-        return Err(Decoded::Fail(1009, "too big"));
+    if header.payload > limits.frame_max_bytes as u64 {
+        return Err(Breach::FrameTooBig);
+    }
+    if message > limits.message_max_bytes as u64 {
+        return Err(Breach::MessageTooBig);
     }
     Ok(())
 }
 
 fn text(payload: &[u8]) -> Decoded<'_> {
-    simdutf8::basic::from_utf8(payload).map_or(Decoded::Fail(1007, "not UTF-8"), Decoded::Text)
+    simdutf8::basic::from_utf8(payload).map_or(Decoded::Fail(Breach::Utf8), Decoded::Text)
 }
 
 fn fragment<'a>(assembly: &'a mut Option<Box<Assembly>>, payload: &[u8], header: &Header) -> Decoded<'a> {
@@ -143,7 +145,7 @@ fn fragment<'a>(assembly: &'a mut Option<Box<Assembly>>, payload: &[u8], header:
     // Each piece is checked as it comes, so that a wrong text fails before its last fragment.
     let is_text = !assembly.binary;
     if is_text && (assembly.utf8.feed(payload).is_err() || header.fin && !assembly.utf8.is_complete()) {
-        return Decoded::Fail(1007, "not UTF-8");
+        return Decoded::Fail(Breach::Utf8);
     }
     assembly.message.extend_from_slice(payload);
     if !header.fin {
@@ -159,14 +161,14 @@ fn close(payload: &[u8]) -> Decoded<'static> {
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             if !super::is_sendable(code) {
-                Decoded::Fail(1002, "invalid close code")
+                Decoded::Fail(Breach::CloseFrame)
             } else if simdutf8::basic::from_utf8(reason).is_err() {
-                Decoded::Fail(1007, "not UTF-8")
+                Decoded::Fail(Breach::Utf8)
             } else {
                 Decoded::Close(code)
             }
         }
-        [_] => Decoded::Fail(1002, "invalid close frame"),
+        [_] => Decoded::Fail(Breach::CloseFrame),
     }
 }
 
@@ -189,7 +191,7 @@ mod tests {
         Ping(Vec<u8>),
         Pong,
         Close(u16),
-        Fail(u16),
+        Fail(Breach),
     }
 
     /// Feeds pieces as a connection does: what is incomplete is kept before the next piece.
@@ -209,8 +211,8 @@ mod tests {
                     Decoded::Ping(payload) => seen.push(Seen::Ping(payload.to_vec())),
                     Decoded::Pong => seen.push(Seen::Pong),
                     Decoded::Close(code) => seen.push(Seen::Close(code)),
-                    Decoded::Fail(code, _) => {
-                        seen.push(Seen::Fail(code));
+                    Decoded::Fail(breach) => {
+                        seen.push(Seen::Fail(breach));
                         return seen;
                     }
                 }
@@ -261,43 +263,43 @@ mod tests {
         check(0x80, b"\xfe", Decoded::Binary(b"\xff\xfe"));
         check(0x81, b"text", Decoded::Text("text"));
         check(0x01, b"te", Decoded::Fragment);
-        check(0x80, b"\xff", Decoded::Fail(1007, "not UTF-8"));
+        check(0x80, b"\xff", Decoded::Fail(Breach::Utf8));
         let mut assembly = None;
         let mut first = frame(0x02, b"a");
         assert_eq!(decode(&mut assembly, &mut first, limits).1, Decoded::Fragment);
         for wrong in [0x81, 0x82] {
             let refused = decode(&mut assembly, &mut frame(wrong, b"b"), limits).1
-                == Decoded::Fail(1002, "a message is incomplete");
+                == Decoded::Fail(Breach::Interleaved);
             assert!(refused, "{wrong:x}");
         }
     }
 
     #[test]
-    fn each_breach_has_its_code() {
+    fn each_breach_is_told_from_the_others() {
         let check = |frames: &[(u8, &[u8])], expect: &[Seen]| {
             let bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| frame(*first, payload)).collect();
             assert_eq!(run(&[&bytes]), expect, "{frames:x?}");
         };
         let fragments: Vec<(u8, &[u8])> = (0..6).map(|n| (u8::from(n == 0), &b""[..])).collect();
         check(&fragments[..5], &[]);
-        check(&fragments, &[Seen::Fail(1008)]);
+        check(&fragments, &[Seen::Fail(Breach::FragmentFlood)]);
         let long = vec![b'a'; 1_001];
         let half = vec![b'a'; 800];
-        let fail = |code| [Seen::Fail(code)];
-        check(&[(0x82, b"binary")], &fail(1003));
-        check(&[(0x02, b"binary")], &fail(1003));
-        check(&[(0x80, b"nothing to continue")], &fail(1002));
-        check(&[(0x01, b"a"), (0x81, b"b")], &fail(1002));
-        check(&[(0x81, b"\xff")], &fail(1007));
-        check(&[(0x81, b"\xe2\x82")], &fail(1007));
-        check(&[(0x01, b"\xe2"), (0x80, b"a")], &fail(1007));
-        check(&[(0x01, b"\xe2\x82"), (0x80, b"")], &fail(1007));
-        check(&[(0x81, &long)], &fail(1009));
-        check(&[(0x01, &half), (0x80, &half)], &fail(1009));
-        check(&[(0x88, b"\x03")], &fail(1002));
-        check(&[(0x88, b"\x03\xe8\xff")], &fail(1007));
+        let fail = |breach| [Seen::Fail(breach)];
+        check(&[(0x82, b"binary")], &fail(Breach::Binary));
+        check(&[(0x02, b"binary")], &fail(Breach::Binary));
+        check(&[(0x80, b"nothing to continue")], &fail(Breach::Continuation));
+        check(&[(0x01, b"a"), (0x81, b"b")], &fail(Breach::Interleaved));
+        check(&[(0x81, b"\xff")], &fail(Breach::Utf8));
+        check(&[(0x81, b"\xe2\x82")], &fail(Breach::Utf8));
+        check(&[(0x01, b"\xe2"), (0x80, b"a")], &fail(Breach::Utf8));
+        check(&[(0x01, b"\xe2\x82"), (0x80, b"")], &fail(Breach::Utf8));
+        check(&[(0x81, &long)], &fail(Breach::FrameTooBig));
+        check(&[(0x01, &half), (0x80, &half)], &fail(Breach::MessageTooBig));
+        check(&[(0x88, b"\x03")], &fail(Breach::CloseFrame));
+        check(&[(0x88, b"\x03\xe8\xff")], &fail(Breach::Utf8));
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535] {
-            check(&[(0x88, &u16::to_be_bytes(code))], &fail(1002));
+            check(&[(0x88, &u16::to_be_bytes(code))], &fail(Breach::CloseFrame));
         }
         for code in [1000, 1001, 1003, 1007, 1011, 1014, 3000, 3999, 4000, 4999] {
             check(&[(0x88, &u16::to_be_bytes(code))], &[Seen::Close(code)]);
@@ -308,9 +310,9 @@ mod tests {
     #[test]
     fn what_is_too_big_is_refused_before_it_comes() {
         let bytes = frame(0x81, &[b'a'; 2_000]);
-        assert_eq!(run(&[&bytes[..8]]), [Seen::Fail(1009)]);
+        assert_eq!(run(&[&bytes[..8]]), [Seen::Fail(Breach::FrameTooBig)]);
         let huge = [0x81, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4];
-        assert_eq!(run(&[&huge]), [Seen::Fail(1009)]);
+        assert_eq!(run(&[&huge]), [Seen::Fail(Breach::FrameTooBig)]);
     }
 
     /// A stream of messages, some in fragments with control frames between them, and what it amounts to.

@@ -1,5 +1,7 @@
 //! Frame headers (RFC 6455, section 5.2).
 
+use super::breach::Breach;
+
 /// Longest header that a server writes.
 pub(crate) const MAX_SERVER_HEADER: usize = 10;
 /// Most payload bytes of a control frame (section 5.5).
@@ -34,22 +36,12 @@ pub(crate) struct Header {
     pub(crate) payload: u64,
 }
 
-/// What is wrong with a header; all of it is answered with 1002.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeaderError {
-    Reserved,
-    Opcode,
-    Unmasked,
-    NotMinimal,
-    Control,
-}
-
 /// Reads a header from the start of `bytes`; `None` when more bytes are needed. What can be refused early is: the
 /// first two bytes already tell of reserved bits, opcodes, a missing mask and oversized control frames.
-pub(crate) fn decode_header(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
+pub(crate) fn decode_header(bytes: &[u8]) -> Result<Option<Header>, Breach> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
     if first & 0x70 != 0 {
-        return Err(HeaderError::Reserved);
+        return Err(Breach::ReservedBits);
     }
     let op = match first & 0x0f {
         0 => OpCode::Continuation,
@@ -58,15 +50,15 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<Option<Header>, HeaderError>
         8 => OpCode::Close,
         9 => OpCode::Ping,
         10 => OpCode::Pong,
-        _ => return Err(HeaderError::Opcode),
+        _ => return Err(Breach::Opcode),
     };
     let fin = first & 0x80 != 0;
     if second & 0x80 == 0 {
-        return Err(HeaderError::Unmasked);
+        return Err(Breach::Unmasked);
     }
     let short = second & 0x7f;
     if op.is_control() && (!fin || usize::from(short) > MAX_CONTROL_PAYLOAD) {
-        return Err(HeaderError::Control);
+        return Err(Breach::ControlFrame);
     }
     let (payload, rest, length_bytes) = match (short, rest) {
         (126, [a, b, rest @ ..]) => (u64::from(u16::from_be_bytes([*a, *b])), rest, 2),
@@ -78,7 +70,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Result<Option<Header>, HeaderError>
     };
     // The shortest form must be used, and the highest bit must be 0 (section 5.2).
     if short == 126 && payload < 126 || short == 127 && (payload < 0x1_0000 || payload >> 63 != 0) {
-        return Err(HeaderError::NotMinimal);
+        return Err(Breach::Length);
     }
     let Some((mask, _)) = rest.split_first_chunk::<4>() else { return Ok(None) };
     Ok(Some(Header { fin, op, mask: *mask, header: 2 + length_bytes + 4, payload }))
@@ -110,15 +102,15 @@ mod tests {
     fn wrong_headers_are_refused_as_early_as_they_can_be() {
         let check = |bytes: &[u8], expect| assert_eq!(decode_header(bytes), expect, "{bytes:x?}");
         check(&[0x81], Ok(None));
-        check(&[0xc1, 0x80], Err(HeaderError::Reserved));
-        check(&[0x83, 0x80], Err(HeaderError::Opcode));
-        check(&[0x8b, 0x80], Err(HeaderError::Opcode));
-        check(&[0x81, 0x05], Err(HeaderError::Unmasked));
-        check(&[0x09, 0x80], Err(HeaderError::Control));
-        check(&[0x89, 0xfe], Err(HeaderError::Control));
-        check(&[0x81, 0xfe, 0, 125, 0, 0, 0, 0], Err(HeaderError::NotMinimal));
-        check(&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], Err(HeaderError::NotMinimal));
-        check(&[0x81, 0xff, 0x80, 0, 0, 0, 0, 1, 0, 0], Err(HeaderError::NotMinimal));
+        check(&[0xc1, 0x80], Err(Breach::ReservedBits));
+        check(&[0x83, 0x80], Err(Breach::Opcode));
+        check(&[0x8b, 0x80], Err(Breach::Opcode));
+        check(&[0x81, 0x05], Err(Breach::Unmasked));
+        check(&[0x09, 0x80], Err(Breach::ControlFrame));
+        check(&[0x89, 0xfe], Err(Breach::ControlFrame));
+        check(&[0x81, 0xfe, 0, 125, 0, 0, 0, 0], Err(Breach::Length));
+        check(&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], Err(Breach::Length));
+        check(&[0x81, 0xff, 0x80, 0, 0, 0, 0, 1, 0, 0], Err(Breach::Length));
         check(&[0x81, 0xfe, 0, 126, 1, 2, 3], Ok(None));
     }
 

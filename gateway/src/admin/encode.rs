@@ -96,15 +96,17 @@ fn by_reason<const N: usize>(
 }
 
 pub(super) fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
-    let counters: [Number<ShardStats>; 27] = [
+    let counters: [Number<ShardStats>; 23] = [
         ("edge_accepted", "Sockets accepted", |s| s.accepted),
         ("edge_accept_backoffs", "Pauses of accepting", |s| s.accept_backoffs),
         ("edge_accept_errors", "Errors of accept", |s| s.accept_errors),
         ("edge_handed_over", "Connections sent to their home shard", |s| s.handed_over),
+        ("edge_handed_in", "Connections that came home from another shard", |s| s.handed_in),
+        ("edge_handed_refused", "Connections that came from another shard and were refused", |s| {
+            s.handed_refused
+        }),
         ("edge_requests", "HTTP requests", |s| s.requests),
-        ("edge_requests_refused", "HTTP requests refused by the engine", |s| s.requests_refused),
         ("edge_requests_unanswered", "HTTP requests answered 504", |s| s.requests_unanswered),
-        ("edge_http_timeouts", "HTTP connections closed for a deadline", |s| s.http_timeouts),
         ("edge_answers_late", "Answers for requests that were gone", |s| s.answers_late),
         ("edge_upgrades", "Upgrades", |s| s.upgrades),
         ("edge_in_bytes", "Bytes received", |s| s.bytes_in),
@@ -114,15 +116,11 @@ pub(super) fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats])
         ("edge_writes_blocked", "Writes not taken whole", |s| s.writes_blocked),
         ("edge_messages_in", "WebSocket messages received", |s| s.messages_in),
         ("edge_frames_out", "WebSocket frames queued", |s| s.frames_out),
-        ("edge_frames_dropped", "Droppable frames dropped", |s| s.frames_dropped),
         ("edge_frames_discarded", "Frames queued when their connection ended", |s| s.frames_discarded),
         ("edge_pings", "Pings sent", |s| s.pings),
-        ("edge_input_over_budget", "Input that did not fit the budget", |s| s.input_over_budget),
         ("edge_shed_free_lists", "Times that free lists were freed for memory", |s| s.shed_free_lists),
-        ("edge_shed_frames", "Droppable frames dropped for memory", |s| s.shed_frames),
-        ("edge_shed_answers", "HTTP connections closed for memory", |s| s.shed_answers),
-        ("edge_forced_closes", "Sockets closed without a handshake", |s| s.forced_closes),
         ("edge_mails", "Mails handled", |s| s.mails),
+        ("edge_timers_refused", "Timers refused because too many were set", |s| s.timers_refused),
         ("edge_panics", "Panics caught", |s| s.panics),
     ];
     for (name, help, number) in counters {
@@ -146,8 +144,23 @@ pub(super) fn engine(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats])
         gauge(encoder, name, help, shards.iter().map(number).sum())?;
     }
     connections(encoder, shards)?;
-    reasons(encoder, "edge_closes", "Ended WebSocket connections", shards, |s| s.closes().collect())?;
-    reasons(encoder, "edge_refusals", "Connections refused", shards, |s| s.refusals().collect())
+    edge_families(encoder, shards)
+}
+
+/// What core counts by reason, under its names.
+fn edge_families(encoder: &mut DescriptorEncoder<'_>, shards: &[ShardStats]) -> fmt::Result {
+    let mut sums = ShardStats::default().families();
+    for shard in shards {
+        for (sum, more) in sums.iter_mut().zip(shard.families()) {
+            for (sum, more) in sum.counts.iter_mut().zip(more.counts) {
+                sum.1 += more.1;
+            }
+        }
+    }
+    for sum in sums {
+        family(encoder, &format!("edge_{}", sum.name), sum.about, "reason", sum.counts.into_iter())?;
+    }
+    Ok(())
 }
 
 /// Every connection stands in one state. Those on their way home are between two shards, which are not asked at the
@@ -181,26 +194,6 @@ pub(super) fn gauges<'a>(
     Ok(())
 }
 
-/// Sums numbers that each shard gives by reason, in the same order.
-fn reasons(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    shards: &[ShardStats],
-    of: impl Fn(&ShardStats) -> Vec<(&'static str, u64)>,
-) -> fmt::Result {
-    let mut sums: Vec<(&'static str, u64)> = Vec::new();
-    for shard in shards {
-        for (at, (reason, number)) in of(shard).into_iter().enumerate() {
-            match sums.get_mut(at) {
-                Some(sum) => sum.1 += number,
-                None => sums.push((reason, number)),
-            }
-        }
-    }
-    family(encoder, name, help, "reason", sums.into_iter())
-}
-
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let value = ConstCounter::new(value);
     value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)
@@ -223,4 +216,26 @@ fn family<'a>(
         ConstCounter::new(number).encode(family.encode_family(&[(label, value)])?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/edge.md says of each counter with a reason what it means.
+    #[test]
+    fn the_page_has_every_reason_of_the_edge() {
+        let page = include_str!("../../../docs/edge.md");
+        let mut expect: Vec<String> = Vec::new();
+        for family in ShardStats::default().families() {
+            expect.extend(family.counts.iter().map(|(reason, _)| format!("{} {reason}", family.name)));
+        }
+        let mut rows: Vec<String> = Vec::new();
+        for section in page.split("\n### `gateway_edge_").skip(1) {
+            let name = section.split("_total`").next().expect("a name");
+            let reasons = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+            rows.extend(reasons.map(|reason| format!("{name} {reason}")));
+        }
+        assert_eq!(rows, expect);
+    }
 }
