@@ -25,12 +25,16 @@ pub struct TaskConfig {
     pub backoff_max_ms: u64,
     /// Panicking turns of one task, without a good one between them, after which it goes to the dead letter.
     pub panics_max: u32,
-    /// How often purges of expired refresh tokens and revocations are put on the topic; the first ones at the start.
+    /// How often purges of expired refresh tokens, revocations and task cursors are put on the topic; the first ones at
+    /// the start.
     pub purge_interval_s: u64,
     /// Rows that one step of a purge deletes at most, so that it never holds the store for long.
     pub purge_step_rows: u32,
     /// Steps of one purge at most; what is left waits for the next one.
     pub purge_steps: u32,
+    /// The place where a fan-out stood that went to the dead letters is kept so long: replayed later, it begins with the
+    /// first member again. Longer than dead letters are kept.
+    pub cursor_max_age_ms: u64,
     /// Dead letters in one page of their list, whatever limit is asked for.
     pub dead_letters_page_max: u32,
     /// Their bytes; at least one is answered.
@@ -53,6 +57,7 @@ impl Default for TaskConfig {
             purge_interval_s: 60 * 60,
             purge_step_rows: 500,
             purge_steps: 1000,
+            cursor_max_age_ms: 31 * 24 * 60 * 60 * 1000,
             dead_letters_page_max: 1000,
             dead_letters_page_max_bytes: 2 * 1024 * 1024,
         }
@@ -92,8 +97,8 @@ impl TaskConfig {
         if self.purge_interval_s == 0 || self.purge_step_rows == 0 || self.purge_steps == 0 {
             return bad("purge_interval_s, purge_step_rows, purge_steps", "must be at least 1");
         }
-        if self.dead_letters_page_max == 0 {
-            return bad("dead_letters_page_max", "must be at least 1");
+        if self.dead_letters_page_max == 0 || self.cursor_max_age_ms == 0 {
+            return bad("dead_letters_page_max, cursor_max_age_ms", "must be at least 1");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use gochat_infra::mq::{Outgoing, Producer, Target};
 use gochat_infra::shutdown::Shutdown;
 use gochat_proto::queue::v1::task::Body;
-use gochat_proto::queue::v1::{PurgeRefreshTokens, PurgeRevocations, Task};
+use gochat_proto::queue::v1::{PurgeRefreshTokens, PurgeRevocations, PurgeTaskCursors, Task};
 use gochat_proto::topics;
 use prost::Message;
 
@@ -21,7 +21,7 @@ pub(crate) async fn run(config: TaskConfig, producer: Producer, metrics: TaskMet
             () = shutdown.requested() => return,
             _ = ticks.tick() => {}
         }
-        for purge in purges(crate::unix_ms()) {
+        for purge in purges(crate::unix_ms(), config.cursor_max_age_ms) {
             if let Err(error) = producer.send_wait(purge).await {
                 metrics.schedule_refused.inc();
                 tracing::warn!(%error, "a purge could not be put on the queue; the next one will be");
@@ -31,11 +31,13 @@ pub(crate) async fn run(config: TaskConfig, producer: Producer, metrics: TaskMet
 }
 
 /// One of each kind. Those of a kind have one key: they never run at the same time.
-fn purges(now_ms: i64) -> [Outgoing; 2] {
+fn purges(now_ms: i64, cursor_max_age_ms: u64) -> [Outgoing; 3] {
     let expired_before_ms = now_ms;
+    let updated_before_ms = now_ms.saturating_sub_unsigned(cursor_max_age_ms);
     [
         ("purge-refresh-tokens", Body::PurgeRefreshTokens(PurgeRefreshTokens { expired_before_ms })),
         ("purge-revocations", Body::PurgeRevocations(PurgeRevocations { expired_before_ms })),
+        ("purge-task-cursors", Body::PurgeTaskCursors(PurgeTaskCursors { updated_before_ms })),
     ]
     .map(|(kind, body)| {
         let task_id = format!("{kind}-{now_ms}");

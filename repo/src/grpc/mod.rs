@@ -83,6 +83,7 @@ serve! { TaskRepo, Tasks:
     get_task_cursor(GetTaskCursorRequest) -> GetTaskCursorResponse;
     set_task_cursor(SetTaskCursorRequest) -> ();
     delete_task_cursor(DeleteTaskCursorRequest) -> ();
+    purge_task_cursors(PurgeTaskCursorsRequest) -> PurgeTaskCursorsResponse;
 }
 
 serve! { StoreRepo, Whole:

@@ -1,6 +1,7 @@
 //! Cursors of tasks that work in pages.
 use gochat_proto::repo::v1::{
-    DeleteTaskCursorRequest, GetTaskCursorRequest, GetTaskCursorResponse, SetTaskCursorRequest,
+    DeleteTaskCursorRequest, GetTaskCursorRequest, GetTaskCursorResponse, PurgeTaskCursorsRequest,
+    PurgeTaskCursorsResponse, SetTaskCursorRequest,
 };
 
 use super::Service;
@@ -26,6 +27,15 @@ impl Service {
     pub(crate) async fn delete_task_cursor(&self, request: DeleteTaskCursorRequest) -> Result<()> {
         check_task_id(&request.task_id)?;
         self.store.delete_task_cursor(request.task_id).await
+    }
+
+    pub(crate) async fn purge_task_cursors(
+        &self,
+        request: PurgeTaskCursorsRequest,
+    ) -> Result<PurgeTaskCursorsResponse> {
+        let limit = request.limit.min(self.limits.purge_max);
+        let deleted = self.store.purge_task_cursors(request.updated_before_ms, limit).await?;
+        Ok(PurgeTaskCursorsResponse { deleted })
     }
 }
 

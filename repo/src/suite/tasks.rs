@@ -32,6 +32,23 @@ async fn a_cursor_is_what_was_set_last_also_after_a_restart() {
 }
 
 #[tokio::test]
+async fn cursors_that_were_set_before_a_moment_are_purged_some_at_a_time() {
+    let bench = open().await;
+    for number in 0..5 {
+        set(&bench, &format!("fanout-{number}"), number).await;
+    }
+    let purge = async |updated_before_ms, limit| {
+        let request = PurgeTaskCursorsRequest { updated_before_ms, limit };
+        let mut client = TaskRepoClient::new(bench.client.clone());
+        client.purge_task_cursors(request).await.unwrap().into_inner().deleted
+    };
+    assert_eq!(purge(1, 10).await, 0);
+    let later = i64::MAX;
+    assert_eq!((purge(later, 3).await, purge(later, 3).await, purge(later, 3).await), (3, 2, 0));
+    assert_eq!(get(&bench, "fanout-4").await, None);
+}
+
+#[tokio::test]
 async fn a_task_has_an_id_of_a_bounded_length() {
     let bench = open().await;
     let mut client = TaskRepoClient::new(bench.client.clone());

@@ -72,6 +72,9 @@ impl Job {
             Some(Body::PurgeRevocations(body)) => {
                 ("purge-revocations", purge(Rows::Revocations, body.expired_before_ms))
             }
+            Some(Body::PurgeTaskCursors(body)) => {
+                ("purge-task-cursors", purge(Rows::TaskCursors, body.updated_before_ms))
+            }
             Some(Body::FanOutGroup(body)) => {
                 ("fan-out-group", FanOut::open(task.task_id, body, tools.clone()).map(Job::FanOut))
             }

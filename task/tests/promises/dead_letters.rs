@@ -13,14 +13,15 @@ use prost::Message;
 
 use crate::support::House;
 
-async fn bury(house: &House, topic: &str, key: &'static str, value: &'static str) {
+pub(crate) async fn bury(house: &House, topic: &str, key: &'static str, value: impl Into<Vec<u8>>) {
+    let value = value.into();
     let letter = DeadLetter {
         topic: topic.into(),
         partition: 2,
         offset: 77,
         key: key.into(),
+        error: format!("{} is bad", value.escape_ascii()),
         value: value.into(),
-        error: format!("{value} is bad"),
         failed_at_ms: 5,
     };
     let value = letter.encode_to_vec().into();

@@ -4,6 +4,7 @@
 //! Method: groups in the real repo with sessions on two gateways, pages of three members, calls that fail or hang.
 use std::collections::BTreeMap;
 
+use gochat_infra::rpc::Client;
 use gochat_infra::telemetry::Metrics;
 use gochat_proto::common::v1::{Message as Stored, MessageType, Session};
 use gochat_proto::queue::v1::downstream::Body as Down;
@@ -17,12 +18,15 @@ use gochat_proto::repo::v1::task_repo_client::TaskRepoClient;
 use gochat_proto::repo::v1::{
     AddGroupMemberRequest, ConversationBatch, CreateGroupRequest, GetConversationStatesRequest,
     GetTaskCursorRequest, Group, GroupType, SaveMessagesRequest, SaveOutcome, SessionChange,
-    SetUserSessionRequest,
+    SetTaskCursorRequest, SetUserSessionRequest,
 };
+use gochat_proto::task::v1::ReplayDeadLetterRequest;
+use gochat_proto::task::v1::dead_letter_service_client::DeadLetterServiceClient;
 use gochat_proto::topics;
 use gochat_task::TaskConfig;
 use prost::Message;
 
+use crate::dead_letters::bury;
 use crate::faults::{Door, Fault};
 use crate::support::{GATEWAYS, House, unix_ms};
 
@@ -117,7 +121,7 @@ impl House {
         told
     }
 
-    async fn cursor(&self, task_id: &str) -> Option<u64> {
+    pub(crate) async fn cursor(&self, task_id: &str) -> Option<u64> {
         let request = GetTaskCursorRequest { task_id: task_id.into() };
         TaskRepoClient::new(self.client()).get_task_cursor(request).await.unwrap().into_inner().cursor
     }
@@ -190,6 +194,25 @@ async fn after_a_crash_it_goes_on_where_it_was() {
     assert_eq!(house.cursor("fanout-7001").await, None);
     stop.trigger();
     again.join().await;
+}
+
+#[tokio::test]
+async fn a_replayed_fan_out_goes_on_where_it_stood() {
+    let house = group_of_ten().await;
+    let set = |task_id: &str, cursor| SetTaskCursorRequest { task_id: task_id.into(), cursor };
+    let mut cursors = TaskRepoClient::new(house.client());
+    cursors.set_task_cursor(set("fanout-7001", 6)).await.unwrap();
+    bury(&house, topics::TASKS, "group_7", fan_out(stored(7, 1), 7)).await;
+    let (task, shutdown, metrics) = house.start(pages_of_three()).await;
+    let mut service = DeadLetterServiceClient::new(Client::local(task.routes()));
+    let replay = ReplayDeadLetterRequest { partition: 0, offset: 0 };
+    service.replay_dead_letter(replay).await.unwrap();
+    house.until(|| done(&metrics, 1)).await;
+    let told = house.told().await;
+    assert_eq!((users_of(&told["gw-a"], 1), users_of(&told["gw-b"], 1)), (vec![7, 9], vec![8, 10]));
+    assert_eq!(house.cursor("fanout-7001").await, None);
+    shutdown.trigger();
+    task.join().await;
 }
 
 #[tokio::test]

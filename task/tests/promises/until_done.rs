@@ -1,13 +1,14 @@
 //! Promise: a task is tried until it is done, what can never be done goes to the dead letter, and expired refresh
-//! tokens and revocations are purged by themselves.
+//! tokens, revocations and old cursors are purged by themselves.
 //!
 //! Method: the real queue and the real repo, with calls between them refused.
 use gochat_proto::common::v1::RevokeReason;
 use gochat_proto::repo::v1::revocation_repo_client::RevocationRepoClient;
 use gochat_proto::repo::v1::rotate_refresh_token_response::Outcome;
+use gochat_proto::repo::v1::task_repo_client::TaskRepoClient;
 use gochat_proto::repo::v1::{
     CreateRefreshTokenRequest, ListRevocationsRequest, RefreshToken, Revocation, RevokeRequest,
-    RotateRefreshTokenRequest,
+    RotateRefreshTokenRequest, SetTaskCursorRequest,
 };
 use gochat_proto::topics;
 use gochat_task::TaskConfig;
@@ -159,4 +160,22 @@ async fn expired_revocations_are_purged_by_themselves() {
     assert_eq!(house.revocations().await, 1);
     shutdown.trigger();
     task.join().await;
+}
+
+#[tokio::test]
+async fn cursors_of_old_dead_letters_are_purged_by_themselves() {
+    for (cursor_max_age_ms, is_kept) in [(TaskConfig::default().cursor_max_age_ms, true), (1, false)] {
+        let house = House::open().await;
+        let request = SetTaskCursorRequest { task_id: "fanout-1".into(), cursor: 7 };
+        TaskRepoClient::new(house.client()).set_task_cursor(request).await.unwrap();
+        let set_at_ms = unix_ms();
+        // The purge is put on the topic at the start, and looks back from then.
+        house.until(|| unix_ms() > set_at_ms + 1).await;
+        let (task, shutdown, metrics) =
+            house.start(TaskConfig { cursor_max_age_ms, ..TaskConfig::default() }).await;
+        house.until(|| metrics.encode().contains(r#"kind="purge-task-cursors",outcome="done"} 1"#)).await;
+        assert_eq!(house.cursor("fanout-1").await.is_some(), is_kept, "{cursor_max_age_ms}");
+        shutdown.trigger();
+        task.join().await;
+    }
 }
