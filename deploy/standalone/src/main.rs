@@ -9,6 +9,7 @@ mod control;
 mod data_dir;
 mod keys;
 mod operate;
+mod printable;
 mod seed;
 mod standalone;
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use crate::control::{connect, refusal};
-use crate::{Place, config, say};
+use crate::{Place, config, printable, say};
 
 /// gochat.dead-letter has one partition here.
 const PARTITION: u32 = 0;
@@ -165,7 +165,7 @@ async fn list(from: u64, limit: u32, output: &Output) -> Result<()> {
     let page = client.list_dead_letters(request).await.map_err(refusal)?.into_inner();
     for placed in &page.letters {
         match output.json {
-            true => say(&as_json(placed, false).to_string()),
+            true => say(&printable::json(&as_json(placed, false))),
             false => say(&as_line(placed)),
         }
     }
@@ -185,12 +185,13 @@ async fn show(number: u64, output: &Output) -> Result<()> {
     let found = client.get_dead_letter(request).await.map_err(refusal)?.into_inner();
     let placed = found.dead_letter.unwrap_or_default();
     if output.json {
-        say(&as_json(&placed, true).to_string());
+        say(&printable::json(&as_json(&placed, true)));
         return Ok(());
     }
     let letter = placed.letter.clone().unwrap_or_default();
     say(&as_line(&placed));
-    say(&format!("from   {}/{} at {}", letter.topic, letter.partition, letter.offset));
+    let topic = printable::text(&letter.topic);
+    say(&format!("from   {topic}/{} at {}", letter.partition, letter.offset));
     say(&format!("key    {}", letter.key.escape_ascii()));
     say(&format!("value  {}", letter.value.escape_ascii()));
     Ok(())
@@ -214,7 +215,8 @@ fn as_line(placed: &PlacedDeadLetter) -> String {
     let letter = placed.letter.clone().unwrap_or_default();
     let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     let ago_s = now_ms.saturating_sub(letter.failed_at_ms).max(0) / 1000;
-    format!("{}  {}  {ago_s} s ago  {}", placed.offset, letter.topic, letter.error)
+    let (topic, error) = (printable::text(&letter.topic), printable::text(&letter.error));
+    format!("{}  {topic}  {ago_s} s ago  {error}", placed.offset)
 }
 
 fn as_json(placed: &PlacedDeadLetter, value: bool) -> Value {
@@ -254,4 +256,24 @@ pub(crate) fn backup(backup: &Backup) -> Result<()> {
         say(&format!("{} files with {} bytes written to {}", done.files, done.bytes, dir.display()));
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gochat_proto::queue::v1::DeadLetter;
+
+    #[test]
+    fn a_dead_letter_can_not_write_on_the_terminal_what_it_likes() {
+        let letter = DeadLetter {
+            topic: "gochat.upstream".into(),
+            error: "no user \u{1b}[2J\n7  gochat.tasks".into(),
+            ..DeadLetter::default()
+        };
+        let placed = PlacedDeadLetter { partition: 0, offset: 3, letter: Some(letter) };
+        for line in [as_line(&placed), printable::json(&as_json(&placed, true))] {
+            assert!(line.starts_with("3  gochat.upstream") || line.starts_with('{'), "{line}");
+            assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
 }
