@@ -70,7 +70,7 @@ impl Fake {
         self.state().fail.clear();
     }
 
-    /// Keeps session reports and heads from being answered.
+    /// Keeps session reports, heads and log-ins from being answered.
     pub fn hold(&self) {
         self.state().held = true;
     }
@@ -197,6 +197,7 @@ impl AuthService for Fake {
         ok(wire::RegisterResponse { user_id: u64::MAX })
     }
     async fn login(&self, r: Request<wire::LoginRequest>) -> Result<Response<wire::LoginResponse>, Status> {
+        self.pass().await;
         self.note("login", r.get_ref())?;
         ok(tokens(5, "drawn"))
     }

@@ -29,6 +29,7 @@ use serde_json::Value;
 use tungstenite::{
     ClientRequestBuilder, Message as Frame, WebSocket,
     http::{Response, StatusCode},
+    protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
 use self::fake::Fake;
@@ -201,13 +202,18 @@ impl Gate {
 
     /// `headers` are whole lines.
     pub fn raw(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.addr).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
         );
-        stream.write_all(&[head.as_bytes(), body].concat()).expect("sent");
+        self.exchange(&[head.as_bytes(), body].concat())
+    }
+
+    /// Sends these bytes, whatever they are; the answer must be the connection's last.
+    pub fn exchange(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.addr).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(request).expect("sent");
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("an answer");
         Answer::read(&bytes)
@@ -277,6 +283,17 @@ impl Ws {
         self.socket.send(Frame::binary(vec![1, 2, 3])).expect("sent");
     }
 
+    /// Bytes past the codec, for frames that it would not write.
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.socket.get_mut().write_all(bytes).expect("sent");
+    }
+
+    /// Ends the connection as a client does, without waiting for the answer.
+    pub fn say_goodbye(&mut self) {
+        let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        self.socket.close(Some(normal)).expect("a close");
+    }
+
     pub fn send_message(&mut self, conversation: &str, content: &str, client_msg_id: &str) {
         self.send(&send_message(conversation, content, client_msg_id));
     }
@@ -326,6 +343,34 @@ impl Ws {
                 Err(error) => panic!("{error} instead of a close frame"),
             }
         }
+    }
+
+    /// Reads up to the answer to a ping, or returns the code that the server closes with instead.
+    pub fn pong_or_close(&mut self) -> Option<u16> {
+        self.send(r#"{"type":"ping"}"#);
+        loop {
+            match self.socket.read().expect("a frame") {
+                Frame::Text(text) if text.contains(r#""type":"pong""#) => return None,
+                Frame::Close(frame) => return Some(frame.map_or(1005, |frame| frame.code.into())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads to the end without answering pings: the code that the server closes with, 1006 when it sends none.
+    pub fn ends_without_answering(mut self) -> u16 {
+        let mut bytes = Vec::new();
+        self.socket.get_mut().read_to_end(&mut bytes).expect("an end");
+        let mut rest = bytes.as_slice();
+        while let [first, length, after @ ..] = rest {
+            assert!(*length < 126, "only small frames");
+            let (payload, next) = after.split_at(usize::from(*length));
+            if *first == 0x88 {
+                return payload.try_into().map_or(1005, u16::from_be_bytes);
+            }
+            rest = next;
+        }
+        1006
     }
 
     pub fn close(mut self) {
