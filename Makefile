@@ -5,7 +5,7 @@ ARGS ?=
 
 run:
 	@deploy/dev/install.sh build
-	cargo run --release --locked -p gochat -- $(ARGS)
+	GOCHAT_COMMIT="$$(git describe --always --dirty 2>/dev/null)" cargo run --release --locked -p gochat -- $(ARGS)
 
 test:
 	@deploy/dev/install.sh test
