@@ -44,8 +44,8 @@ pub struct SqliteConfig {
     pub write_queue_bytes: u32,
     /// Waiting writes that share one transaction, and so one fsync, at most.
     pub write_group_jobs: usize,
-    /// What a write that is refused by a full queue is told to wait before it tries again.
-    pub write_retry_after_ms: u64,
+    /// What a write that a full queue refuses, or a read that found no connection, is told to wait before it tries again.
+    pub retry_after_ms: u64,
     /// How long closing waits for reads under way and for the write-ahead log to be moved into the file. After
     /// that the log stays, and the next start reads it.
     pub close_deadline_ms: u64,
@@ -71,7 +71,7 @@ impl Default for SqliteConfig {
             write_queue_jobs: 4_096,
             write_queue_bytes: 64 << 20,
             write_group_jobs: 256,
-            write_retry_after_ms: 200,
+            retry_after_ms: 200,
             close_deadline_ms: 10_000,
             on_fatal: FatalHandler::ending_process("the store"),
             fault_fsync_at: 0,

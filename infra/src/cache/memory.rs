@@ -1,6 +1,8 @@
 //! The cache in this process: shards of a hash map, bounded in entries and bytes, with second-chance
 //! eviction (a key that was read since the last pass stays once more).
 
+mod held;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
@@ -104,10 +106,23 @@ impl MemoryCache {
         }
     }
 
-    /// Shows what this cache had to let go, as `{prefix}_evicted_total`.
+    /// Shows what this cache had to let go, as `{prefix}_evicted_total`, and what it holds at each scrape, as
+    /// `{prefix}_entries` and `{prefix}_bytes` by kind: a key's name up to its first colon.
     pub fn register_metrics(&self, metrics: &Metrics, prefix: &str) {
         let evicted = self.shared.evicted.clone();
-        metrics.with(prefix, |r| r.register("evicted", "Live keys that went for want of room", evicted));
+        metrics.with(prefix, |r| {
+            r.register("evicted", "Live keys that went for want of room", evicted);
+            r.register_collector(Box::new(held::Held(self.clone())));
+        });
+    }
+
+    /// Keys and bytes by kind. Locks one shard at a time, each for as long as it takes to look at its keys.
+    fn held(&self) -> held::Kinds {
+        let mut kinds = held::Kinds::default();
+        for shard in &self.shared.shards {
+            locked(shard).entries.iter().for_each(|(key, entry)| kinds.add(key, entry.bytes));
+        }
+        kinds
     }
 
     /// Live keys that went for want of room.

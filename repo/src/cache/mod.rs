@@ -8,10 +8,10 @@ mod hot_messages;
 mod user_info;
 mod user_session;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use gochat_infra::cache::{Cache, CacheError};
+use gochat_infra::telemetry::Trouble;
 
 pub(crate) use hot_messages::wanted;
 
@@ -25,17 +25,17 @@ pub(crate) struct Caches {
     sessions: Cache,
     config: CacheConfig,
     metrics: RepoMetrics,
-    log: LogGate,
+    trouble: Trouble,
     removals: user_info::PendingRemovals,
     conv_seqs: conv_seq::KeptSeqs,
 }
 
 impl Caches {
     pub(crate) fn new(cache: Cache, sessions: Cache, config: CacheConfig, metrics: RepoMetrics) -> Self {
-        let log = LogGate::new(Duration::from_secs(config.failure_log_period_s));
+        let trouble = Trouble::new(Duration::from_secs(config.failure_log_period_s));
         let removals = user_info::PendingRemovals::new(config.pending_removals_max);
         let conv_seqs = conv_seq::KeptSeqs::new(config.conv_seq_max);
-        Self { cache, sessions, config, metrics, log, removals, conv_seqs }
+        Self { cache, sessions, config, metrics, trouble, removals, conv_seqs }
     }
 
     /// Newest messages of a conversation that are kept.
@@ -45,49 +45,33 @@ impl Caches {
 
     /// The answer, or None (counted and sometimes logged) when the cache failed.
     fn readable<T>(&self, kind: CacheKind, answer: Result<T, CacheError>) -> Option<T> {
-        answer
-            .inspect_err(|error| {
-                self.metrics.cache_read(kind, Looked::Failed, 1);
-                self.log_failure(error);
-            })
-            .ok()
+        self.noted(answer, || self.metrics.cache_read(kind, Looked::Failed, 1))
     }
 
     /// Whether a write or removal went through; a failure is counted and sometimes logged.
     fn written<T>(&self, kind: CacheKind, answer: Result<T, CacheError>) -> bool {
-        answer
-            .inspect_err(|error| {
-                self.metrics.cache_write_failed(kind);
-                self.log_failure(error);
-            })
-            .is_ok()
+        self.noted(answer, || self.metrics.cache_write_failed(kind)).is_some()
+    }
+
+    fn noted<T>(&self, answer: Result<T, CacheError>, count: impl FnOnce()) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                if let Some(left_out) = self.trouble.over() {
+                    tracing::info!(left_out, "the cache works again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                count();
+                self.log_failure(&error);
+                None
+            }
+        }
     }
 
     fn log_failure(&self, error: &CacheError) {
-        if self.log.passes() {
-            tracing::warn!(%error, "the cache failed; going on with the database (further failures are counted)");
+        if let Some(left_out) = self.trouble.line(Instant::now()) {
+            tracing::warn!(%error, left_out, "the cache failed; going on with the database");
         }
-    }
-}
-
-/// Lets one line pass in a period.
-struct LogGate {
-    began: Instant,
-    period: Duration,
-    /// Milliseconds after `began` from when the next line passes.
-    next_ms: AtomicU64,
-}
-
-impl LogGate {
-    fn new(period: Duration) -> Self {
-        Self { began: Instant::now(), period, next_ms: AtomicU64::new(0) }
-    }
-
-    fn passes(&self) -> bool {
-        let now = self.began.elapsed().as_millis() as u64;
-        let next = self.next_ms.load(Ordering::Relaxed);
-        let after = now + self.period.as_millis() as u64;
-        now >= next
-            && self.next_ms.compare_exchange(next, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

@@ -3,8 +3,8 @@
 //! A reader that read the row before an update may put it here after the update's removal. So who fills an
 //! entry compares its version with the row once more afterwards and removes what is old (see
 //! `service::users`): either he sees the update, or the update's removal comes after his entry.
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -89,24 +89,24 @@ impl Caches {
     pub(crate) async fn forget_user(&self, user_id: u64) {
         if !self.written(CacheKind::UserInfo, self.cache.del(&key(user_id)).await) {
             let ttl = Duration::from_secs(self.config.user_info_ttl_s);
-            self.removals.add(user_id, ttl);
+            if !self.removals.add(user_id, ttl) {
+                self.metrics.cache_distrusted();
+            }
         }
     }
 
     /// Makes up for removals that failed; false while the cache can't be believed.
     async fn settle_removals(&self) -> bool {
-        let pending = match self.removals.take() {
+        let pending = match self.removals.pending() {
             Pending::None => return true,
             Pending::Unknown => return false,
             Pending::Users(users) => users,
         };
-        for &user_id in &pending {
+        for (user_id, failure) in pending {
             if !self.written(CacheKind::UserInfo, self.cache.del(&key(user_id)).await) {
-                // Removing one twice does no harm.
-                let ttl = Duration::from_secs(self.config.user_info_ttl_s);
-                pending.iter().for_each(|&user_id| self.removals.add(user_id, ttl));
                 return false;
             }
+            self.removals.made_up_for(user_id, failure);
         }
         true
     }
@@ -121,14 +121,17 @@ pub(super) struct PendingRemovals {
 
 #[derive(Default)]
 struct State {
-    users: HashSet<u64>,
+    /// With the number of the last failure of each. Who is here stays until his removal is done: another reader who
+    /// came meanwhile would believe what is about to be removed.
+    users: HashMap<u64, u64>,
+    failures: u64,
     /// Set when there were more than could be remembered: until then any entry may be old.
     distrusted_until: Option<Instant>,
 }
 
 enum Pending {
     None,
-    Users(HashSet<u64>),
+    Users(Vec<(u64, u64)>),
     Unknown,
 }
 
@@ -137,22 +140,41 @@ impl PendingRemovals {
         Self { max, state: Mutex::default() }
     }
 
-    fn add(&self, user_id: u64, entry_ttl: Duration) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.users.len() < self.max {
-            state.users.insert(user_id);
-        } else if !state.users.contains(&user_id) {
-            state.distrusted_until = Some(Instant::now() + entry_ttl);
+    /// False when there is no room to remember it.
+    fn add(&self, user_id: u64, entry_ttl: Duration) -> bool {
+        let mut state = self.lock();
+        state.failures += 1;
+        let failure = state.failures;
+        let room = state.users.len() < self.max || state.users.contains_key(&user_id);
+        match room {
+            true => drop(state.users.insert(user_id, failure)),
+            false => state.distrusted_until = Some(Instant::now() + entry_ttl),
+        }
+        room
+    }
+
+    /// The user's entry was removed after this failure; a later one is still to be made up for.
+    fn made_up_for(&self, user_id: u64, failure: u64) {
+        let mut state = self.lock();
+        if state.users.get(&user_id) == Some(&failure) {
+            state.users.remove(&user_id);
         }
     }
 
-    fn take(&self) -> Pending {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending(&self) -> Pending {
+        let mut state = self.lock();
         if state.distrusted_until.is_some_and(|until| Instant::now() < until) {
             return Pending::Unknown;
         }
         state.distrusted_until = None;
-        if state.users.is_empty() { Pending::None } else { Pending::Users(std::mem::take(&mut state.users)) }
+        match state.users.is_empty() {
+            true => Pending::None,
+            false => Pending::Users(state.users.iter().map(|(&user, &failure)| (user, failure)).collect()),
+        }
     }
 }
 
@@ -160,18 +182,29 @@ impl PendingRemovals {
 mod tests {
     use super::*;
 
+    const TTL: Duration = Duration::from_secs(60);
+
     #[test]
     fn removals_that_failed_are_remembered_up_to_a_bound() {
         let removals = PendingRemovals::new(2);
-        assert!(matches!(removals.take(), Pending::None));
-        removals.add(1, Duration::from_secs(60));
-        removals.add(1, Duration::from_secs(60));
-        removals.add(2, Duration::from_secs(60));
-        assert!(matches!(removals.take(), Pending::Users(users) if users == HashSet::from([1, 2])));
-        assert!(matches!(removals.take(), Pending::None));
-        for user in 1..=3 {
-            removals.add(user, Duration::from_secs(60));
-        }
-        assert!(matches!(removals.take(), Pending::Unknown));
+        assert!(matches!(removals.pending(), Pending::None));
+        assert!(removals.add(1, TTL) && removals.add(2, TTL) && removals.add(1, TTL));
+        assert!(matches!(removals.pending(), Pending::Users(users) if users.len() == 2));
+        assert!(!removals.add(3, TTL));
+        assert!(matches!(removals.pending(), Pending::Unknown));
+    }
+
+    #[test]
+    fn a_user_is_pending_for_every_reader_until_he_is_removed() {
+        let removals = PendingRemovals::new(2);
+        removals.add(1, TTL);
+        let Pending::Users(first) = removals.pending() else { panic!("one is pending") };
+        assert!(matches!(removals.pending(), Pending::Users(users) if users == first));
+        // While the first reader removes him, he changes again and that removal fails.
+        removals.add(1, TTL);
+        removals.made_up_for(first[0].0, first[0].1);
+        let Pending::Users(again) = removals.pending() else { panic!("the second failure is pending") };
+        removals.made_up_for(again[0].0, again[0].1);
+        assert!(matches!(removals.pending(), Pending::None));
     }
 }

@@ -41,11 +41,7 @@ pub(crate) fn stale(message: impl Into<String>) -> Error {
 
 /// The database said no for a reason of its own (disk, lock, connection): the call may be tried again.
 pub(crate) fn database(error: sqlx::Error) -> Error {
-    let code = match error {
-        sqlx::Error::PoolTimedOut => Code::Overloaded,
-        _ => Code::Unavailable,
-    };
-    Error::new(code, "the database did not answer").caused_by(error)
+    Error::new(Code::Unavailable, "the database did not answer").caused_by(error)
 }
 
 /// The database breaks a rule that this program keeps: a bug or a damaged file.

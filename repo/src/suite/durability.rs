@@ -136,30 +136,6 @@ async fn nothing_is_written_after_a_failed_fsync() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_says_when_to_come_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = config(&folder);
-    config.sqlite.write_queue_jobs = 1;
-    config.sqlite.write_group_jobs = 1;
-    let repo = Repo::open(config, deps()).await.unwrap();
-    let users = UserRepoClient::new(Client::local(repo.routes()));
-    let calls = (1..=50).map(|id| {
-        let mut users = users.clone();
-        async move { users.create_user(CreateUserRequest { user: Some(user(id)) }).await }
-    });
-    let calls: Vec<_> = calls.map(tokio::spawn).collect();
-    let mut refused = 0;
-    for call in calls {
-        let Err(status) = call.await.unwrap() else { continue };
-        let error = Error::from(status);
-        assert_eq!(error.code, Code::Overloaded);
-        assert!(error.retry_after_ms.is_some());
-        refused += 1;
-    }
-    assert!((1..50).contains(&refused), "{refused} of 50 refused");
-}
-
-#[tokio::test]
 async fn a_file_of_the_first_program_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let file = config(&folder).sqlite.file;

@@ -7,6 +7,7 @@ mod conversations;
 mod copies;
 mod durability;
 mod groups;
+mod limits;
 mod pages;
 mod revocations;
 mod saves;

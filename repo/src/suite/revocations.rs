@@ -20,6 +20,11 @@ fn revocation(user_id: u64, device: &str) -> Revocation {
     }
 }
 
+/// Of all devices.
+pub(super) fn of_user(user_id: u64) -> RevokeRequest {
+    only(revocation(user_id, ""))
+}
+
 fn only(revocation: Revocation) -> RevokeRequest {
     RevokeRequest { revocation: Some(revocation), ..Default::default() }
 }

@@ -147,3 +147,29 @@ async fn a_cache_that_is_down_fails_every_call() {
     memory.set_down(false);
     assert_eq!(cache.get("k").await, Ok(Some(bytes("v"))));
 }
+
+#[tokio::test]
+async fn what_is_held_is_shown_by_kind() {
+    let (memory, cache) = cache();
+    let metrics = Metrics::new();
+    memory.register_metrics(&metrics, "copies");
+    for key in ["user:1", "user:2", "seq:1:2", "plain"] {
+        cache.set(key, bytes("v"), HOUR).await.unwrap();
+    }
+    cache.hset("user:2:phone", "f", bytes("v"), HOUR).await.unwrap();
+    let value = |name: &str, kind: &str| -> Option<usize> {
+        let (text, line) = (metrics.encode(), format!("copies_{name}{{kind=\"{kind}\"}} "));
+        text.lines().find_map(|found| found.strip_prefix(&line)).map(|value| value.parse().unwrap())
+    };
+    for (kind, keys) in [("user", 3), ("seq", 1), ("other", 1)] {
+        assert_eq!(value("entries", kind), Some(keys), "{kind}");
+    }
+    let bytes: usize = ["user", "seq", "other"].iter().filter_map(|kind| value("bytes", kind)).sum();
+    assert_eq!(bytes, memory.bytes());
+    // Kinds are bounded, whatever keys there are.
+    for n in 0..100 {
+        cache.set(&format!("kind{n}:1"), super::Bytes::new(), HOUR).await.unwrap();
+    }
+    let kinds = metrics.encode().matches("copies_entries{").count();
+    assert_eq!((kinds, memory.entries()), (32, 105));
+}

@@ -36,7 +36,7 @@ impl SqliteStore {
              LEFT JOIN \"groups\" AS g ON g.group_id = c.group_id",
         )
         .bind(json_texts(ids.iter().map(String::as_str)))
-        .fetch_all(&self.readers)
+        .fetch_all(&mut *self.readers.get().await?)
         .await
         .map_err(refuse::database)?;
         let named = |id: &String| ConversationState { conversation_id: id.clone(), ..Default::default() };
@@ -81,7 +81,7 @@ impl SqliteStore {
             .bind(after.map_or(0, |after| after.updated_at_ms))
             .bind(after.map_or("", |after| &after.conversation_id))
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         let items: Vec<_> = rows.iter().map(|row| (signed(row, 7), summary(row))).collect();
@@ -107,7 +107,7 @@ impl SqliteStore {
              LEFT JOIN conversation_members AS m ON m.user_id = u.user_id AND m.conversation_ref = j.value->>2",
         )
         .bind(json_triples(peers.into_iter()))
-        .fetch_all(&self.readers)
+        .fetch_all(&mut *self.readers.get().await?)
         .await
         .map_err(refuse::database)?;
         for row in &rows {
@@ -133,7 +133,7 @@ impl SqliteStore {
         let rows = sqlx::query(sql)
             .bind(user_id.cast_signed())
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         let head = |row| Head { conversation_id: text(row, 0), last_seq: unsigned(row, 1) };
@@ -150,7 +150,7 @@ impl SqliteStore {
         )
         .bind(conversation_id)
         .bind(user_id.cast_signed())
-        .fetch_optional(&self.readers)
+        .fetch_optional(&mut *self.readers.get().await?)
         .await
         .map_err(refuse::database)?;
         Ok(row.map(|row| Membership {

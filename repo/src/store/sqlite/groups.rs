@@ -33,7 +33,7 @@ impl SqliteStore {
     pub(crate) async fn group(&self, group_id: u64) -> Result<Option<Group>> {
         let row = sqlx::query(GROUP)
             .bind(group_id.cast_signed())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         Ok(row.as_ref().map(group))
@@ -43,7 +43,7 @@ impl SqliteStore {
     pub(crate) async fn group_version(&self, group_id: u64) -> Result<Option<(u64, u64)>> {
         let row = sqlx::query("SELECT version, member_count FROM \"groups\" WHERE group_id = ?")
             .bind(group_id.cast_signed())
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         Ok(row.map(|row| (unsigned(&row, 0), unsigned(&row, 1))))
@@ -82,7 +82,7 @@ impl SqliteStore {
             .bind(group_id.cast_signed())
             .bind(after.cast_signed())
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         let member = |row| GroupMember {
@@ -107,7 +107,7 @@ impl SqliteStore {
             .bind(group_id.cast_signed())
             .bind(after.cast_signed())
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         let member = |row| MemberSince { user_id: unsigned(row, 0), joined_seq: unsigned(row, 1) };
@@ -128,7 +128,7 @@ impl SqliteStore {
         )
         .bind(json_numbers(user_ids))
         .bind(group_id.cast_signed())
-        .fetch_all(&self.readers)
+        .fetch_all(&mut *self.readers.get().await?)
         .await
         .map_err(refuse::database)?;
         let Some(first) = rows.first() else { return Ok(None) };

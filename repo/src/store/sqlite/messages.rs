@@ -24,14 +24,14 @@ impl SqliteStore {
             " FROM json_each(?) AS j CROSS JOIN messages AS m ON m.message_id = j.value \
              CROSS JOIN conversations AS c ON c.conversation_ref = m.conversation_ref"
         );
-        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&self.readers).await;
+        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&mut *self.readers.get().await?).await;
         Ok(rows.map_err(refuse::database)?.iter().map(message).collect())
     }
 
     /// The stored messages that have one of these keys, in no order.
     pub(crate) async fn find_messages(&self, keys: &[ClientKey]) -> Result<Vec<Message>> {
         let hash = |key: &ClientKey| (self.key_hash)(&key.conversation_id, key.sender_id, &key.client_msg_id);
-        let mut conn = self.readers.acquire().await.map_err(refuse::database)?;
+        let mut conn = self.readers.get().await?;
         let rows = rows_by_hash(&mut conn, json_numbers(keys.iter().map(hash))).await?;
         let wanted: HashSet<_> = keys
             .iter()
@@ -49,7 +49,7 @@ impl SqliteStore {
     pub(crate) async fn last_seq(&self, conversation_id: &str) -> Result<Option<u64>> {
         let row = sqlx::query("SELECT last_seq FROM conversations WHERE conversation_id = ?")
             .bind(conversation_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         Ok(row.map(|row| unsigned(&row, 0)))
@@ -72,7 +72,7 @@ impl SqliteStore {
             .bind(clamp(first))
             .bind(clamp(last))
             .bind(i64::from(query.limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         let mut page = Page::cut(rows.iter().map(message).collect(), query.limit);

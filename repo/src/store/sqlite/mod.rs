@@ -10,6 +10,7 @@ mod open;
 #[cfg(test)]
 mod plans;
 mod purge;
+mod readers;
 mod revocations;
 mod rows;
 mod save;

@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row};
 
 use super::disk;
+use super::readers::Readers;
 use super::writer::Writer;
 use crate::config::SqliteConfig;
 use crate::metrics::RepoMetrics;
@@ -21,7 +22,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The embedded database.
 pub(crate) struct SqliteStore {
-    pub(super) readers: SqlitePool,
+    pub(super) readers: Readers,
     pub(super) writer: Writer,
     pub(super) key_hash: KeyHash,
     /// Of the connection that a copy is made through.
@@ -53,7 +54,8 @@ impl SqliteStore {
         migrate(&config.file, &mut conn).await?;
         begin_log_anew(&config.file, &mut conn).await?;
         let epoch = read_epoch(&mut conn).await.map_err(refuse::database)?;
-        let readers = open_readers(config).await?;
+        let pool = open_readers(config).await?;
+        let readers = Readers::new(pool, config.retry_after_ms, metrics.clone());
         let writer = Writer::start(conn, writer_options(config), config, key_hash, metrics);
         let copy_options = reader_options(config).thread_name(|_| "repo-copy".to_owned());
         let close_deadline = Duration::from_millis(config.close_deadline_ms);
@@ -179,6 +181,11 @@ pub(super) fn cannot_open(file: &Path, reason: String) -> Error {
 
 #[cfg(test)]
 impl SqliteStore {
+    /// One of the readers, kept from everybody else.
+    pub(crate) async fn lend_reader(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
+        self.readers.get().await.unwrap()
+    }
+
     pub(crate) fn faults(&self) -> &super::writer::faults::Faults {
         &self.writer.faults
     }

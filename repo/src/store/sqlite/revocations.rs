@@ -26,7 +26,7 @@ impl SqliteStore {
             .bind(i64::try_from(after).unwrap_or(i64::MAX))
             .bind(now_ms)
             .bind(i64::from(limit) + 1)
-            .fetch_all(&self.readers)
+            .fetch_all(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         Ok(Page::cut(rows.iter().map(revocation).collect(), limit))

@@ -11,7 +11,7 @@ impl SqliteStore {
     pub(crate) async fn task_cursor(&self, task_id: &str) -> Result<Option<u64>> {
         let row = sqlx::query("SELECT cursor FROM task_cursors WHERE task_id = ?")
             .bind(task_id)
-            .fetch_optional(&self.readers)
+            .fetch_optional(&mut *self.readers.get().await?)
             .await
             .map_err(refuse::database)?;
         Ok(row.map(|row| unsigned(&row, 0)))

@@ -50,7 +50,7 @@ impl SqliteStore {
 
     /// A token as a reader sees it: every one that was given out is there, since its commit came first.
     async fn known_token(&self, token_hash: &[u8]) -> Result<Option<Stored>> {
-        let mut reader = self.readers.acquire().await.map_err(refuse::database)?;
+        let mut reader = self.readers.get().await?;
         stored(&mut reader, token_hash).await
     }
 }

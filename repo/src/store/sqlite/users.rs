@@ -31,20 +31,20 @@ impl SqliteStore {
             user_columns!(),
             " FROM json_each(?) AS j CROSS JOIN users ON user_id = j.value"
         );
-        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&self.readers).await;
+        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&mut *self.readers.get().await?).await;
         Ok(rows.map_err(refuse::database)?.iter().map(user).collect())
     }
 
     /// Which version each of these users has, to compare with a copy.
     pub(crate) async fn user_versions(&self, ids: &[u64]) -> Result<Vec<(u64, u64)>> {
         let sql = "SELECT user_id, version FROM json_each(?) AS j CROSS JOIN users ON user_id = j.value";
-        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&self.readers).await;
+        let rows = sqlx::query(sql).bind(json_numbers(ids)).fetch_all(&mut *self.readers.get().await?).await;
         Ok(rows.map_err(refuse::database)?.iter().map(|row| (unsigned(row, 0), unsigned(row, 1))).collect())
     }
 
     pub(crate) async fn user_by_name(&self, username: &str) -> Result<Option<VersionedUser>> {
         let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE username_key = ?");
-        let row = sqlx::query(sql).bind(fold(username)).fetch_optional(&self.readers).await;
+        let row = sqlx::query(sql).bind(fold(username)).fetch_optional(&mut *self.readers.get().await?).await;
         Ok(row.map_err(refuse::database)?.as_ref().map(user))
     }
 

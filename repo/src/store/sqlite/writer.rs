@@ -10,9 +10,11 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::mq::FatalHandler;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::repo::v1::{ConversationBatch, MarkReadResponse, SaveOutcome};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -51,7 +53,28 @@ pub(super) struct Writer {
 
 struct Queued {
     job: Job,
+    place: Place,
+}
+
+/// What a write takes of the queue's room, from its admission until it is answered.
+struct Place {
     _room: OwnedSemaphorePermit,
+    bytes: usize,
+    since: Instant,
+    metrics: RepoMetrics,
+}
+
+impl Place {
+    fn taken(room: OwnedSemaphorePermit, bytes: usize, metrics: &RepoMetrics) -> Self {
+        metrics.write_admitted(bytes);
+        Self { _room: room, bytes, since: Instant::now(), metrics: metrics.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.write_left(self.bytes);
+    }
 }
 
 enum Job {
@@ -90,7 +113,7 @@ impl Writer {
             key_hash,
             group_jobs: config.write_group_jobs.max(1),
             commits: 0,
-            failing: false,
+            trouble: Trouble::new(TROUBLE_LINE_PERIOD),
             on_fatal: config.on_fatal.clone(),
             fault_fsync_at: config.fault_fsync_at,
             metrics: metrics.clone(),
@@ -101,7 +124,7 @@ impl Writer {
             queue: Mutex::new(Some(sender)),
             room: Arc::new(Semaphore::new(room_kib as usize)),
             room_kib,
-            retry_after_ms: config.write_retry_after_ms,
+            retry_after_ms: config.retry_after_ms,
             task: Mutex::new(Some(tokio::spawn(task.run(receiver)))),
             metrics: metrics.clone(),
             #[cfg(test)]
@@ -136,7 +159,7 @@ impl Writer {
         };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = queue.as_ref() else { return Err(stopped()) };
-        match sender.try_send(Queued { job, _room: room }) {
+        match sender.try_send(Queued { job, place: Place::taken(room, bytes, &self.metrics) }) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(self.full(Refused::QueueJobs)),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
@@ -171,8 +194,7 @@ struct WriterTask {
     group_jobs: usize,
     /// Since opening.
     commits: u64,
-    /// The last transaction failed: said once, not for each.
-    failing: bool,
+    trouble: Trouble,
     on_fatal: FatalHandler,
     fault_fsync_at: u64,
     metrics: RepoMetrics,
@@ -185,7 +207,8 @@ impl WriterTask {
     async fn run(mut self, mut queue: mpsc::Receiver<Queued>) -> Option<SqliteConnection> {
         let mut group = Vec::with_capacity(self.group_jobs);
         while queue.recv_many(&mut group, self.group_jobs).await > 0 {
-            if self.write(&mut group).await.is_break() {
+            group.iter().for_each(|queued| self.metrics.write_waited(queued.place.since.elapsed()));
+            if Box::pin(self.write(&mut group)).await.is_break() {
                 // Only when the fatal handler came back. Who waits in the queue is told that it has ended.
                 return None;
             }
@@ -204,7 +227,6 @@ impl WriterTask {
             group.drain(..).for_each(|queued| queued.job.failed(failure.clone()));
             return goes_on;
         }
-        tracing::warn!(error = %failure, writes = group.len(), "a group of writes failed, trying each alone");
         for mut queued in group.drain(..) {
             match self.attempt(std::slice::from_mut(&mut queued)).await {
                 Ok(()) => queued.job.committed(),
@@ -233,14 +255,15 @@ impl WriterTask {
         match &done {
             Ok(()) => {
                 self.metrics.committed(group.len());
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("the database can be written again");
+                if let Some(left_out) = self.trouble.over() {
+                    tracing::info!(left_out, "the database can be written again");
                 }
             }
             Err(failure) => {
                 self.metrics.write_failed();
-                if !std::mem::replace(&mut self.failing, true) {
-                    tracing::error!(cause = disk::cause(failure), "a write to the database failed");
+                if let Some(left_out) = self.trouble.line(Instant::now()) {
+                    let (cause, writes) = (disk::cause(failure), group.len());
+                    tracing::error!(cause, writes, left_out, "a write to the database failed");
                 }
                 if let Some(conn) = self.conn.take() {
                     // It failed already; how it ends says nothing new.
