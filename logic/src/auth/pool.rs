@@ -113,3 +113,56 @@ fn work(waiting: &Mutex<Receiver<Job>>, shared: &Shared) {
         shared.finished();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_more_than_may_wait_is_refused_with_a_time() {
+        let metrics = AuthMetrics::register(&mut Registry::default());
+        let pool = Arc::new(HashPool::start(1, 2, metrics.clone()).unwrap());
+        let (begun, begins) = channel();
+        let (open, door) = sync_channel::<()>(0);
+        let job = move || {
+            begun.send(()).unwrap();
+            door.recv().unwrap();
+        };
+        let run = |job: Box<dyn FnOnce() + Send>| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.run(job).await })
+        };
+        let at_work = run(Box::new(job));
+        while begins.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        // Two wait behind the one at work.
+        let waiting = [run(Box::new(|| {})), run(Box::new(|| {}))];
+        while metrics.argon2_pending.get() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let refused = pool.run(|| {}).await.unwrap_err();
+        assert_eq!(refused.code, Code::Overloaded);
+        assert!(refused.retry_after_ms.is_some_and(|ms| (RETRY_MIN_MS..=RETRY_MAX_MS).contains(&ms)));
+        assert_eq!((metrics.argon2_refused.get(), metrics.argon2_pending.get()), (1, 3));
+        open.send(()).unwrap();
+        for done in [at_work].into_iter().chain(waiting) {
+            done.await.unwrap().unwrap();
+        }
+        pool.run(|| {}).await.unwrap();
+        assert_eq!(metrics.argon2_refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_caller_and_not_the_thread() {
+        let metrics = AuthMetrics::register(&mut Registry::default());
+        let pool = HashPool::start(1, 2, metrics.clone()).unwrap();
+        let lost = pool.run(|| panic!("of a test")).await.unwrap_err();
+        assert_eq!(lost.code, Code::Internal);
+        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+    }
+}

@@ -1,6 +1,8 @@
 //! The way to gateways: sending never waits, and a gateway whose queue is full is told to resync later.
 mod resync;
 
+use std::collections::HashSet;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use self::resync::{Marks, Whom};
 use crate::config::RoutesConfig;
 use crate::metrics::{Counts, counter};
-use crate::routes::{Gateway, OnlineMembers, Routes};
+use crate::routes::{Gateway, OnlineMembers, Routes, UNREADABLE};
 
 /// What was sent, and what was not.
 #[derive(Clone)]
@@ -147,9 +149,8 @@ impl Downstream {
                 return;
             }
             if Instant::now() >= give_up {
-                tracing::warn!(tasks = tasks.len(), "fan-outs were refused; all gateways will resync");
                 self.shared.metrics.fan_outs.add("dropped", tasks.len() as u64);
-                return self.lost_routes();
+                return self.lost_routes(&"the queue refused fan-outs");
             }
             tokio::time::sleep(self.shared.resync_retry).await;
         }
@@ -189,8 +190,8 @@ impl Downstream {
     }
 
     /// Their routes could not be read: wherever these users are, they compare heads.
-    pub(crate) fn lost_routes_of_users(&self, users: &[u64]) {
-        self.shared.metrics.routes_failed.inc();
+    pub(crate) fn lost_routes_of_users(&self, why: &dyn Display, users: &HashSet<u64>) {
+        self.lost(why, "some users will resync");
         for gateway in self.shared.routes.gateways().values() {
             users.iter().for_each(|user| self.shared.marks.mark(gateway, Whom::One(*user)));
         }
@@ -198,12 +199,19 @@ impl Downstream {
     }
 
     /// A list of members could not be read: everyone compares heads.
-    pub(crate) fn lost_routes(&self) {
-        self.shared.metrics.routes_failed.inc();
+    pub(crate) fn lost_routes(&self, why: &dyn Display) {
+        self.lost(why, "all gateways will resync");
         for gateway in self.shared.routes.gateways().values() {
             self.shared.marks.mark(gateway, Whom::Everyone);
         }
         self.shared.marked.notify_one();
+    }
+
+    fn lost(&self, why: &dyn Display, what: &'static str) {
+        self.shared.metrics.routes_failed.inc();
+        if let Some(left_out) = UNREADABLE.line(Instant::now()) {
+            tracing::warn!(%why, left_out, "receivers are not known: {what}");
+        }
     }
 
     fn send_or_mark(&self, gateway: &Arc<Gateway>, record: Bytes, kind: &'static str, whom: Whom) {

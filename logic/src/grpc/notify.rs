@@ -17,10 +17,7 @@ pub(super) async fn joined(downstream: &Downstream, group_id: u64, version: u64,
     let members = match downstream.routes().of_group(group_id, version).await {
         Ok(GroupRoute::Small(members)) => members,
         Ok(GroupRoute::Large) => return tell_users(downstream, group_id, Change::Joined, added).await,
-        Err(error) => {
-            tracing::warn!(%error, group_id, "members could not be told of a change; they will resync");
-            return downstream.lost_routes();
-        }
+        Err(error) => return downstream.lost_routes(&error),
     };
     let tell = |change: Change, is_new: bool| {
         let update = updated(group_id, change);
@@ -53,10 +50,7 @@ async fn tell_users(downstream: &Downstream, group_id: u64, change: Change, user
                 downstream.updated(gateway, &update, &users);
             }
         }
-        Err(error) => {
-            tracing::warn!(%error, group_id, "users could not be told of a change; they will resync");
-            downstream.lost_routes_of_users(&users.iter().copied().collect::<Vec<_>>());
-        }
+        Err(error) => downstream.lost_routes_of_users(&error, users),
     }
 }
 

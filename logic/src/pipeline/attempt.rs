@@ -3,6 +3,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gochat_infra::idgen::{IdError, IdGen};
 use gochat_infra::rpc;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::repo::v1::ConversationBatch;
 use gochat_proto::repo::v1::conversation_repo_client::ConversationRepoClient;
 use gochat_proto::repo::v1::group_repo_client::GroupRepoClient;
@@ -18,6 +19,9 @@ use super::persist::persist;
 use super::round::{Round, Work, by_conversation};
 use super::sequence::{Plan, number};
 use crate::config::PipelineConfig;
+
+/// Of drawing ids.
+static TROUBLE: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 /// The owner of some partitions. It runs one attempt at a time, so a conversation has one save in flight at most.
 pub(crate) struct Attempts {
@@ -120,6 +124,9 @@ impl Attempts {
             }
             match number(work, state, now_ms, || self.ids.next()) {
                 Ok((plan, batch)) => {
+                    if let Some(left_out) = TROUBLE.over() {
+                        tracing::info!(left_out, "message ids can be drawn again");
+                    }
                     plans.push(plan);
                     batches.push(batch);
                 }
@@ -135,7 +142,9 @@ impl Attempts {
 }
 
 fn no_id(error: &IdError) {
-    tracing::warn!(%error, "no message id could be drawn");
+    if let Some(left_out) = TROUBLE.line(Instant::now()) {
+        tracing::warn!(%error, left_out, "no message id could be drawn");
+    }
 }
 
 /// Now, in milliseconds since 1970, UTC.

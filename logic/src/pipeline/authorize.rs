@@ -1,9 +1,11 @@
 //! Who may write where. Rejections rest on a fresh look at the store; permissions may rest on what the owner keeps,
 //! since the save is refused when the membership has changed since.
 use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
 
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::rpc;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::repo::v1::CheckGroupMembersRequest;
 use gochat_proto::repo::v1::group_repo_client::GroupRepoClient;
 use tokio::task::JoinSet;
@@ -16,6 +18,8 @@ const NOT_YOURS: &str = "This conversation belongs to others.";
 const NOT_A_MEMBER: &str = "Only members may write to this group.";
 /// Said of a group that is not there.
 pub(crate) const NO_GROUP: &str = "This group does not exist.";
+
+static TROUBLE: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 type Check = (usize, Result<(HashSet<u64>, u64), Error>);
 
@@ -90,6 +94,9 @@ fn settle_check<'a>(
 ) {
     match answer {
         Ok((members, version)) => {
+            if let Some(left_out) = TROUBLE.over() {
+                tracing::info!(left_out, "members of groups can be checked again");
+            }
             reject_where(work, round, NOT_A_MEMBER, |_, sender| members.contains(&sender));
             let Some(state) = owner.get(work.id) else { return };
             if state.group_version != version {
@@ -105,7 +112,9 @@ fn settle_check<'a>(
                     round.reject(item, Code::ConversationNotFound, NO_GROUP);
                 }
             } else {
-                tracing::warn!(%error, "members of a group could not be checked");
+                if let Some(left_out) = TROUBLE.line(Instant::now()) {
+                    tracing::warn!(%error, left_out, "members of a group could not be checked");
+                }
                 round.failed(work.items.drain(..), &error, "check-failed");
             }
         }

@@ -8,6 +8,7 @@ use gochat_infra::idgen::IdGen;
 use gochat_infra::mq::{Consumer, Event, Producer, Record, TopicPartition};
 use gochat_infra::rpc;
 use gochat_infra::shutdown::Shutdown;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::topics;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -28,6 +29,11 @@ const CONDITION: &str = "logic-pipeline";
 
 /// After so many failures in a row the service says that it is not ready.
 const FAILURES_NOT_READY: u32 = 3;
+
+/// Of records that must wait.
+static WAITING: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
+/// Of the dead letter.
+static BURIAL: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 /// What the pipeline is made of.
 pub(crate) struct PipelineDeps {
@@ -82,9 +88,12 @@ impl Pipeline {
         Self { consume, distribute }
     }
 
-    /// Waits for the end that the shutdown began: the batch under way is finished and committed.
+    /// Waits for the end that the shutdown began: the batch under way is finished, and committed as far as it was
+    /// distributed within `drain_ms`.
     pub(crate) async fn join(self) {
         let _ = self.consume.await;
+        // What is left is late: not committed, so that the next owner does it again.
+        self.distribute.abort();
         let _ = self.distribute.await;
     }
 }
@@ -266,9 +275,14 @@ impl Consume {
         for poison in poisoned {
             let record = &records[poison.record];
             if let Err(error) = dead_letter::bury(&self.producer, record, &poison.reason).await {
-                tracing::warn!(%error, "the dead letter did not take a record; it waits");
+                if let Some(left_out) = BURIAL.line(Instant::now()) {
+                    tracing::warn!(%error, left_out, "the dead letter did not take a record; it waits");
+                }
                 left.push(poison.record);
                 continue;
+            }
+            if let Some(left_out) = BURIAL.over() {
+                tracing::info!(left_out, "the dead letter takes records again");
             }
             *outcomes.entry("dead-letter").or_default() += 1;
             if let Some((message, code)) = poison.sender {
@@ -298,13 +312,18 @@ impl Consume {
         for partition in commits.keys().filter(|partition| !parked.contains_key(partition)) {
             if self.parked.recovered(*partition) {
                 self.consumer.resume(&upstream(*partition));
+                if let Some(left_out) = WAITING.over() {
+                    tracing::info!(partition, left_out, "records that waited are finished");
+                }
             }
         }
         for (partition, records) in parked {
             self.consumer.pause(&upstream(partition));
             let waiting = records.len();
             let failures = self.parked.park(partition, records, Instant::now(), random());
-            tracing::warn!(partition, waiting, failures, "records wait for another attempt");
+            if let Some(left_out) = WAITING.line(Instant::now()) {
+                tracing::warn!(partition, waiting, failures, left_out, "records wait for another attempt");
+            }
         }
         self.metrics.parked_partitions.set(self.parked.len() as i64);
         if self.parked.failures() >= FAILURES_NOT_READY {

@@ -89,8 +89,7 @@ async fn deliver(downstream: &Downstream, deliveries: &[Delivery]) {
         false => downstream.routes().of_users(&users).await,
     };
     if let Err(error) = &routes {
-        tracing::warn!(%error, users = users.len(), "routes could not be read; the users will resync");
-        downstream.lost_routes_of_users(&users.iter().copied().collect::<Vec<_>>());
+        downstream.lost_routes_of_users(error, &users);
     }
     let mut fan_outs = Vec::new();
     for delivery in deliveries {
@@ -145,10 +144,7 @@ async fn deliver_group(downstream: &Downstream, delivery: &Delivery, group_id: u
             |_, joined_seq| joined_seq < delivery.seq_id,
             |gateway, users| downstream.deliver(gateway, &delivery.message, users),
         ),
-        Err(error) => {
-            tracing::warn!(%error, group_id, "online members could not be read; the gateways will resync");
-            downstream.lost_routes();
-        }
+        Err(error) => downstream.lost_routes(&error),
     }
     GroupSize::Small
 }

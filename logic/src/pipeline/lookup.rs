@@ -4,9 +4,11 @@
 //! For a conversation that the owner knows nothing is asked: a re-send that slips through makes the save say
 //! "duplicate", the conversation is forgotten, and the next attempt comes through here.
 use std::collections::HashMap;
+use std::time::Instant;
 
 use gochat_infra::errors::Error;
 use gochat_infra::rpc;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::common::v1::Message;
 use gochat_proto::repo::v1::conversation_repo_client::ConversationRepoClient;
 use gochat_proto::repo::v1::message_repo_client::MessageRepoClient;
@@ -17,6 +19,8 @@ use super::dedupe::{Key, Place};
 use super::owner::{Owner, State};
 use super::round::{Delivery, Round, Work};
 use gochat_proto::downstream as encode;
+
+static TROUBLE: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 /// After this every work with messages has a state in `owner`, and no message that was stored before.
 pub(crate) async fn look_up<'a>(
@@ -33,6 +37,9 @@ pub(crate) async fn look_up<'a>(
     }
     match ask(&unknown, conversations.clone(), messages.clone()).await {
         Ok((states, found)) => {
+            if let Some(left_out) = TROUBLE.over() {
+                tracing::info!(left_out, "conversations can be read again");
+            }
             let stored = found.iter().map(|message| (key_of(message), message)).collect();
             for (work, state) in unknown.iter_mut().zip(states) {
                 let version = state.group_version;
@@ -41,7 +48,9 @@ pub(crate) async fn look_up<'a>(
             }
         }
         Err(error) => {
-            tracing::warn!(%error, conversations = unknown.len(), "conversations could not be read");
+            if let Some(left_out) = TROUBLE.line(Instant::now()) {
+                tracing::warn!(%error, conversations = unknown.len(), left_out, "conversations could not be read");
+            }
             for work in unknown {
                 round.failed(work.items.drain(..), &error, "read-failed");
             }

@@ -1,6 +1,9 @@
 //! One save for all conversations of a round, and what its outcome means for each.
+use std::time::Instant;
+
 use gochat_infra::errors::{Code, Error};
 use gochat_infra::rpc;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::repo::v1::message_repo_client::MessageRepoClient;
 use gochat_proto::repo::v1::{ConversationBatch, SaveMessagesRequest, SaveOutcome};
 
@@ -12,6 +15,8 @@ use super::owner::Owner;
 use super::round::{Delivery, Round};
 use super::sequence::Plan;
 use crate::domain::conversation::Conversation;
+
+static TROUBLE: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 /// Saves, then settles or leaves open every message of the plans.
 pub(crate) async fn persist<'a>(
@@ -34,6 +39,9 @@ pub(crate) async fn persist<'a>(
     });
     match outcomes {
         Ok(outcomes) => {
+            if let Some(left_out) = TROUBLE.over() {
+                tracing::info!(left_out, "saves work again");
+            }
             let now_ms = unix_ms();
             for (plan, outcome) in plans.into_iter().zip(outcomes) {
                 if outcome == SaveOutcome::Saved {
@@ -44,7 +52,10 @@ pub(crate) async fn persist<'a>(
         }
         Err(error) => {
             // It may have committed all the same: everything is read again before the next attempt.
-            tracing::warn!(%error, conversations = plans.len(), "a save failed or its outcome is unknown");
+            if let Some(left_out) = TROUBLE.line(Instant::now()) {
+                let conversations = plans.len();
+                tracing::warn!(%error, conversations, left_out, "a save failed or its outcome is unknown");
+            }
             for plan in plans {
                 owner.forget(plan.id);
                 round.failed(plan.items(), &error, "save-failed");

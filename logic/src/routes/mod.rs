@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use gochat_infra::errors::Error;
 use gochat_infra::registry::{Instance, Registry};
 use gochat_infra::rpc;
+use gochat_infra::telemetry::{TROUBLE_LINE_PERIOD, Trouble};
 use gochat_proto::common::v1::Session;
 use gochat_proto::repo::v1::group_repo_client::GroupRepoClient;
 use gochat_proto::repo::v1::user_repo_client::UserRepoClient;
@@ -19,6 +20,9 @@ use crate::config::RoutesConfig;
 
 /// Users or members asked for in one call.
 const PAGE: usize = 1000;
+
+/// Of finding out where receivers are.
+pub(crate) static UNREADABLE: Trouble = Trouble::new(TROUBLE_LINE_PERIOD);
 
 /// One run of a gateway and the partition that it reads.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -128,6 +132,7 @@ impl Routes {
             let read_at = Instant::now();
             let request = GetUserSessionsRequest { user_ids: page.to_vec() };
             let sessions = self.users.clone().get_user_sessions(request).await?.into_inner().sessions;
+            readable_again();
             let online = self.group_by_user(&sessions);
             let mut cache = self.cache();
             for user in page {
@@ -148,6 +153,7 @@ impl Routes {
         }
         let read_at = Instant::now();
         let list = Arc::new(self.read_group(group_id).await?);
+        readable_again();
         self.cache().put_group(group_id, list.clone(), list.entries(), read_at + self.ttl);
         Ok(list.route())
     }
@@ -242,10 +248,43 @@ fn live_gateway<'a>(
     live.get(&session.gateway_instance)
 }
 
+fn readable_again() {
+    if let Some(left_out) = UNREADABLE.over() {
+        tracing::info!(left_out, "receivers are known again");
+    }
+}
+
 fn index(listed: &[Instance]) -> Arc<HashMap<String, Arc<Gateway>>> {
     let gateway = |instance: &Instance| {
         let gateway = Gateway { instance: instance.instance_id.clone(), slot: instance.slot };
         (instance.instance_id.clone(), Arc::new(gateway))
     };
     Arc::new(listed.iter().map(gateway).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_leads_to_a_gateway_until_it_expires() {
+        let listed = Instance {
+            service: SERVICE_GATEWAY.into(),
+            instance_id: "g0".into(),
+            slot: 3,
+            address: String::new(),
+        };
+        let live = index(&[listed]);
+        let check = |gateway: &str, expires_at_ms: i64, expect: Option<u32>| {
+            let session = Session { gateway_instance: gateway.into(), expires_at_ms, ..Session::default() };
+            let found = live_gateway(&session, &live, 1000).map(|gateway| gateway.slot);
+            assert_eq!(found, expect, "{gateway} until {expires_at_ms}");
+        };
+        check("g0", 1001, Some(3));
+        check("g0", i64::MAX, Some(3));
+        for expired in [1000, 999, 0, -1] {
+            check("g0", expired, None);
+        }
+        check("g1", 1001, None);
+    }
 }

@@ -9,6 +9,7 @@ mod effectively_once;
 mod events;
 mod guessing;
 mod large_groups;
+mod limits;
 mod logins;
 mod members_only;
 mod never_skipped;
