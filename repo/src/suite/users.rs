@@ -132,6 +132,23 @@ async fn a_session_is_changed_only_by_its_own_connection() {
 }
 
 #[tokio::test]
+async fn a_session_that_expired_is_not_answered_though_another_device_keeps_its_key() {
+    let bench = open().await;
+    bench.group(7, 1, &[2, 3]).await;
+    let ended = |user_id, device: &str| Session { expires_at_ms: 1, ..session(user_id, device, 9) };
+    let desk = session(2, "desk", 11);
+    bench.change_sessions(Kind::Set, &[ended(2, "phone"), desk.clone(), ended(3, "phone")]).await;
+    assert_eq!(bench.sessions(&[2, 3]).await, std::slice::from_ref(&desk));
+    let request = GetUserSessionRequest { user_id: 2 };
+    let one = bench.users.clone().get_user_session(request).await.unwrap().into_inner().sessions;
+    assert_eq!(one, std::slice::from_ref(&desk));
+    let request = GetOnlineGroupMembersRequest { group_id: 7, ..Default::default() };
+    let online = bench.groups.clone().get_online_group_members(request).await.unwrap().into_inner().members;
+    let online: Vec<_> = online.into_iter().map(|member| (member.user_id, member.sessions)).collect();
+    assert_eq!(online, [(2, vec![desk])]);
+}
+
+#[tokio::test]
 async fn a_flood_of_messages_drives_no_session_out() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);

@@ -151,3 +151,39 @@ fn by_gateway<'a>(
     }
     gateways.iter().zip(users).filter(|(_, users)| !users.is_empty()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use gochat_proto::common::v1::Session;
+
+    use super::*;
+
+    #[test]
+    fn a_member_is_told_where_his_sessions_have_not_expired() {
+        let gateways = ["g0", "g1"].map(|id| Instance {
+            service: topics::SERVICE_GATEWAY.into(),
+            instance_id: id.into(),
+            slot: 0,
+            address: String::new(),
+        });
+        let member = |user_id: u64, sessions: &[(&str, i64)]| {
+            let session = |(gateway, expires_at_ms): &(&str, i64)| Session {
+                gateway_instance: (*gateway).into(),
+                expires_at_ms: *expires_at_ms,
+                ..Session::default()
+            };
+            OnlineMember { user_id, joined_seq: 0, sessions: sessions.iter().map(session).collect() }
+        };
+        let members = [
+            member(1, &[("g0", 1001), ("g0", 2000), ("g1", 1000)]),
+            member(2, &[("g0", 999), ("g1", 1001)]),
+            member(3, &[("g0", 1000), ("g1", 0)]),
+            member(4, &[("gone", 2000)]),
+        ];
+        let found = by_gateway(members.iter(), &gateways, 1000);
+        let found: Vec<_> =
+            found.iter().map(|(gateway, users)| (&gateway.instance_id[..], &users[..])).collect();
+        assert_eq!(found, [("g0", &[1][..]), ("g1", &[2][..])]);
+        assert!(by_gateway(members.iter(), &gateways, 2000).is_empty(), "all are over");
+    }
+}
