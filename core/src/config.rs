@@ -3,12 +3,15 @@
 //! The struct is plain on purpose: whoever owns a configuration file mirrors it. [`Config::validate`] names the
 //! first field that can't be right; [`crate::Engine::start`] calls it.
 
+use crate::proxies::Network;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Most connections that a shard's identifiers can tell apart ([`crate::ConnId`] keeps 20 bits for the slot).
 pub const CONNECTIONS_PER_SHARD_LIMIT: usize = 1 << 20;
 /// Most headers of a request head that [`Config::headers_max`] may allow; they are parsed on the stack.
 pub const HEADERS_LIMIT: usize = 128;
+/// Most entries of [`Config::trusted_proxies`], which are looked through for each connection.
+pub const TRUSTED_PROXIES_LIMIT: usize = 256;
 /// Most shards of an engine.
 pub const SHARDS_LIMIT: usize = 1024;
 
@@ -46,8 +49,14 @@ pub struct Config {
     /// connection gets a 503 and is closed ([`crate::ConnectionRefused::Handshakes`]).
     pub http_connections_per_shard_max: usize,
     /// Those of them that come from one IPv4 address or one IPv6 /64; each shard counts for itself. Full: a new
-    /// connection of this peer gets a 503 and is closed ([`crate::ConnectionRefused::Peer`]). Behind a proxy all come from one address.
+    /// connection of this peer gets a 503 and is closed ([`crate::ConnectionRefused::Peer`]). Connections of trusted
+    /// proxies don't count, but each request through one counts for its client, from the end of its head to the end
+    /// of its answer or of its handshake; one too many gets a 503 ([`crate::RequestRefused::Client`]).
     pub http_connections_per_ip_max: usize,
+    /// Proxies in front of the engine, at most [`TRUSTED_PROXIES_LIMIT`] addresses or networks. What one of them says in
+    /// `X-Forwarded-For` is believed: the last address there that is not in this list is the client's. From anybody
+    /// else the header means nothing.
+    pub trusted_proxies: Vec<Network>,
     /// When one that is refused may come again: the `Retry-After` of each 503 of the engine, in seconds.
     pub refused_retry_after_s: u32,
     /// Connections accepted in a row before other work of the shard goes on.
@@ -163,6 +172,7 @@ impl Default for Config {
             connections_per_shard_max: 20_000,
             http_connections_per_shard_max: 4096,
             http_connections_per_ip_max: 1024,
+            trusted_proxies: Vec::new(),
             refused_retry_after_s: 1,
             accept_batch: 64,
             accept_backoff_ms: 100,
@@ -246,6 +256,11 @@ impl Config {
         within("connections_per_shard_max", self.connections_per_shard_max as u64, 1, connections)?;
         within("http_connections_per_shard_max", self.http_connections_per_shard_max as u64, 1, connections)?;
         within("http_connections_per_ip_max", self.http_connections_per_ip_max as u64, 1, connections)?;
+        let proxies = self.trusted_proxies.len() as u64;
+        if proxies > TRUSTED_PROXIES_LIMIT as u64 {
+            let must = format!("at most {TRUSTED_PROXIES_LIMIT} addresses or networks, not {proxies}");
+            return Err(ConfigError { field: "trusted_proxies", must });
+        }
         within("refused_retry_after_s", self.refused_retry_after_s.into(), 1, 3_600)?;
         within("accept_batch", self.accept_batch as u64, 1, 65_536)?;
         time("accept_backoff_ms", self.accept_backoff_ms)?;
@@ -314,6 +329,8 @@ mod tests {
         check(|c| c.headers_max = HEADERS_LIMIT + 1, "headers_max");
         check(|c| c.target_max_bytes = c.head_max_bytes + 1, "target_max_bytes");
         check(|c| c.http_connections_per_ip_max = 0, "http_connections_per_ip_max");
+        let all = |c: &mut Config| c.trusted_proxies = vec!["::1".parse().expect("an address"); 257];
+        check(all, "trusted_proxies");
         check(|c| c.control_frames_per_second_max = 0, "control_frames_per_second_max");
         check(|c| c.message_deadline_ms = 0, "message_deadline_ms");
         check(|c| c.connections_per_shard_max = CONNECTIONS_PER_SHARD_LIMIT + 1, "connections_per_shard_max");

@@ -20,6 +20,7 @@ mod engine;
 mod http;
 mod hub;
 mod mailbox;
+mod proxies;
 mod reasons;
 mod shard;
 mod socket;
@@ -28,12 +29,16 @@ mod timer;
 mod ws;
 
 pub use app::{App, CloseReason, Cx, Outcome, Priority, SendOutcome, Upgrade};
-pub use config::{CONNECTIONS_PER_SHARD_LIMIT, Config, ConfigError, Driver, HEADERS_LIMIT, SHARDS_LIMIT};
+pub use config::{
+    CONNECTIONS_PER_SHARD_LIMIT, Config, ConfigError, Driver, HEADERS_LIMIT, SHARDS_LIMIT,
+    TRUSTED_PROXIES_LIMIT,
+};
 pub use conn::id::{ConnId, RequestId};
 pub use engine::{DrainReport, Engine, EngineInUse, ShardStart, StartError};
 pub use http::{Request, RequestRefused, Response};
 pub use hub::home_of;
 pub use mailbox::{Mailbox, MailboxFull, Mailboxes, RefusedBy};
+pub use proxies::{Network, NetworkError};
 pub use reasons::{ConnectionRefused, Counts, ForcedBy, FrameDropped, HttpEnd, MailRefused, Reason};
 pub use stats::{Family, ShardStats};
 pub use ws::{Breach, Frame};

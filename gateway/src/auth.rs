@@ -41,10 +41,8 @@ pub(crate) fn upgrade(
     now_unix_s: u64,
 ) -> Result<Upgrading, Error> {
     let mut origins = request.headers("origin");
-    if let Some(origin) = origins.next()
-        && (origins.next().is_some()
-            || !origin_allowed(origin, request.header("host"), &rules.allowed_origins))
-    {
+    let allowed = |origin| origin_allowed(origin, request.header("host"), &rules.allowed_origins);
+    if !origins.next().is_none_or(allowed) || origins.next().is_some() || request.hides("origin") {
         return Err(Error::new(Code::PermissionDenied, "this origin may not open a connection here"));
     }
     let offered = Offered::read(request.headers("sec-websocket-protocol"))?;

@@ -9,13 +9,16 @@ use crate::http::intake::{Head, Intake, Step, with_request};
 use crate::http::{RequestRefused, Response, upgrade};
 use crate::hub::home_of;
 use crate::mailbox::RefusedBy;
+use crate::proxies::is_trusted;
 use crate::reasons::{ConnectionRefused, HttpEnd};
-use crate::shard::state::{Stage, State, Timer};
+use crate::shard::http::Stage;
+use crate::shard::peers::Peer;
+use crate::shard::state::{State, Timer};
 use crate::shard::{Control, Handoff, Shard, call};
 use crate::socket::{Direction, Socket, sys, would_block};
 use crate::ws::Frame;
 use std::future::poll_fn;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Poll;
@@ -43,6 +46,10 @@ struct Exchange<A: App> {
     socket: Rc<Socket>,
     id: ConnId,
     peer: SocketAddr,
+    /// The peer is a trusted proxy.
+    is_proxy: bool,
+    /// Whose request is handled; behind a proxy only from its head on.
+    client: Option<IpAddr>,
     /// Bytes read; those before `used` are handled.
     unread: Vec<u8>,
     used: usize,
@@ -58,7 +65,10 @@ struct Exchange<A: App> {
 
 /// Serves a connection to its end or its upgrade.
 pub(crate) async fn serve<A: App>(shard: Rc<Shard<A>>, socket: Rc<Socket>, id: ConnId, peer: SocketAddr) {
+    let is_proxy = is_trusted(&shard.config().trusted_proxies, peer.ip());
     let mut exchange = Exchange {
+        is_proxy,
+        client: (!is_proxy).then(|| peer.ip().to_canonical()),
         shard,
         socket,
         id,
@@ -130,6 +140,11 @@ impl<A: App> Exchange<A> {
                 return Next::Flush;
             }
             let step = self.intake.step(&self.unread[self.used..], shard.config());
+            if !self.knows_client() {
+                let answer = shard.state.borrow().try_later();
+                self.refuse(RequestRefused::Client, &answer);
+                return Next::Close;
+            }
             match step {
                 Step::Whole(head) => match self.handle(&head) {
                     Next::Flush => {}
@@ -146,6 +161,19 @@ impl<A: App> Exchange<A> {
                 }
             }
         }
+    }
+
+    /// Has a request through a proxy count for its client. `false`: he has too many under way.
+    fn knows_client(&mut self) -> bool {
+        if self.client.is_some() {
+            return true;
+        }
+        let proxies = &self.shard.config().trusted_proxies;
+        self.client = self.intake.client(&self.unread[self.used..], self.peer.ip(), proxies);
+        let Some(client) = self.client else { return true };
+        // The proxies' own requests count for nobody.
+        let peer = (!is_trusted(proxies, client)).then(|| Peer::of(client));
+        self.shard.state.borrow_mut().count_for(self.id, peer)
     }
 
     /// Queues the answer to what the app is not asked about.
@@ -179,10 +207,11 @@ impl<A: App> Exchange<A> {
     fn handle(&mut self, head: &Head) -> Next<A::Session> {
         let shard = Rc::clone(&self.shard);
         let request = &self.unread[self.used..];
+        let client_ip = self.client.unwrap_or(self.peer.ip());
         let (outcome, keep_alive) = shard.with(|app, state| {
             let keep_alive = head.keep_alive && !state.draining;
             let id = begin_request(state, self.id);
-            let outcome = with_request(request, head, self.peer, |request| {
+            let outcome = with_request(request, head, self.peer, client_ip, |request| {
                 let outcome = call(app, state, |app, cx| app.on_request(cx, request, id))?;
                 Some(match outcome {
                     Outcome::Upgrade(_) if state.draining => {
@@ -198,6 +227,9 @@ impl<A: App> Exchange<A> {
         self.used += head.whole();
         self.intake = Intake::default();
         self.waits_for = None;
+        if self.is_proxy {
+            self.client = None;
+        }
         let (response, keep_alive) = match outcome {
             // The app panicked.
             None => (Response::new(500), false),
@@ -240,6 +272,9 @@ impl<A: App> Exchange<A> {
     async fn read(&mut self, stage: Stage) -> Result<bool, Gone> {
         let deadline_ms = self.deadline_ms;
         self.enter(stage, deadline_ms);
+        if self.client.is_none() {
+            self.shard.state.borrow_mut().count_for(self.id, None);
+        }
         self.ready(Direction::Read).await?;
         let expired = self.shard.state.borrow().http.get(self.id).is_none_or(|http| http.expired);
         if expired {

@@ -5,8 +5,9 @@
 
 use super::{Request, RequestRefused};
 use crate::config::{Config, HEADERS_LIMIT};
+use crate::proxies::{Network, client_of};
 use httparse::{EMPTY_HEADER, Status};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Room for a method and a version: a first line that is that much longer than a target may be has one that is too long.
 const LINE_ROOM: usize = 64;
@@ -60,6 +61,16 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// The client that a proxy at `peer` speaks for, once the head has come.
+    pub(crate) fn client(&self, bytes: &[u8], peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
+        let head = self.head?;
+        let mut headers = [EMPTY_HEADER; HEADERS_LIMIT];
+        let mut parsed = httparse::Request::new(&mut headers);
+        parsed.parse(&bytes[head.start..head.end]).ok()?;
+        let named = |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case("x-forwarded-for");
+        Some(client_of(proxies, peer, parsed.headers.iter().filter(named).map(|header| header.value)))
+    }
+
     /// Looks at all bytes of the request so far.
     pub(crate) fn step(&mut self, bytes: &[u8], config: &Config) -> Step {
         match self.try_step(bytes, config) {
@@ -245,6 +256,7 @@ pub(crate) fn with_request<R>(
     bytes: &[u8],
     head: &Head,
     peer: SocketAddr,
+    client_ip: IpAddr,
     look: impl FnOnce(&Request<'_>) -> R,
 ) -> Option<R> {
     let mut headers = [EMPTY_HEADER; HEADERS_LIMIT];
@@ -257,6 +269,7 @@ pub(crate) fn with_request<R>(
         query,
         body: &bytes[head.end..head.whole()],
         peer,
+        client_ip,
         http_1_1: parsed.version == Some(1),
         headers: parsed.headers,
     }))
@@ -367,7 +380,7 @@ mod tests {
             });
             let head = step.expect("the loop ends with a request");
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-            let seen = with_request(bytes, &head, peer, |request| {
+            let seen = with_request(bytes, &head, peer, peer.ip(), |request| {
                 (request.method == "POST", request.path == "/a", request.query == Some("b"), request.body == b"hello",
                  request.header("x") == Some("y"))
             });

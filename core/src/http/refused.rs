@@ -39,6 +39,8 @@ reasons! {
         BodyDeadline = "body_deadline",
         /// The shard kept `input_shard_max_bytes` of incomplete input.
         InputBudget = "input_budget",
+        /// Its client, who speaks through a trusted proxy, had `http_connections_per_ip_max` requests under way.
+        Client = "client",
         /// A WebSocket is served there, and none was asked for.
         NotWebSocket = "not_websocket",
         /// An upgrade that is no GET of HTTP/1.1.
@@ -73,7 +75,7 @@ impl RequestRefused {
             RequestRefused::Expectation => 417,
             RequestRefused::NotWebSocket | RequestRefused::UpgradeVersion => 426,
             RequestRefused::HeadTooLarge | RequestRefused::TooManyHeaders => 431,
-            RequestRefused::InputBudget | RequestRefused::Draining => 503,
+            RequestRefused::InputBudget | RequestRefused::Client | RequestRefused::Draining => 503,
             RequestRefused::Version => 505,
         }
     }

@@ -1,6 +1,6 @@
 //! A whole request, as the app sees it: borrowed from the connection's buffer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A whole request. Header names are compared without case; values that are not UTF-8 are hidden.
 #[derive(Debug)]
@@ -13,8 +13,11 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The body; empty when there is none.
     pub body: &'a [u8],
-    /// Address of the other end.
+    /// Address of the other end, which may be a proxy.
     pub peer: SocketAddr,
+    /// Address of the client: as a trusted proxy tells it ([`crate::Config::trusted_proxies`]), else that of the other
+    /// end. An IPv4 address is never one that is mapped to IPv6.
+    pub client_ip: IpAddr,
     pub(crate) http_1_1: bool,
     pub(crate) headers: &'a [httparse::Header<'a>],
 }
@@ -32,6 +35,13 @@ impl<'a> Request<'a> {
         headers
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
             .filter_map(|header| std::str::from_utf8(header.value).ok())
+    }
+
+    /// Whether a header of this name has a value that is not UTF-8, which [`Request::headers`] hides.
+    #[must_use]
+    pub fn hides(&self, name: &str) -> bool {
+        let mut named = self.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
+        named.any(|header| std::str::from_utf8(header.value).is_err())
     }
 
     /// Whether a comma-separated header contains `token`, compared without case.

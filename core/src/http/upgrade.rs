@@ -71,7 +71,8 @@ mod tests {
             panic!("not a request: {bytes}")
         };
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let answer = with_request(bytes.as_bytes(), &head, peer, |request| accept(request, protocol));
+        let answer =
+            with_request(bytes.as_bytes(), &head, peer, peer.ip(), |request| accept(request, protocol));
         let answer = answer.expect("a request");
         answer
             .map(|bytes| String::from_utf8(bytes).expect("ascii"))

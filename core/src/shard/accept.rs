@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::conn::guard::{Owned, spawn_owner};
 use crate::conn::handshake::serve;
 use crate::http::Response;
+use crate::proxies::is_trusted;
 use crate::reasons::ConnectionRefused;
 use crate::socket::{Direction, Socket};
 use std::io;
@@ -71,13 +72,15 @@ fn admit<A: App>(shard: &Rc<Shard<A>>, fd: OwnedFd, address: SocketAddr) {
         state.stats.accept_errors += 1;
         return;
     };
-    let peer = Peer::of(address.ip());
+    // A proxy stands for many; whom it speaks for is counted when it says so.
+    let is_proxy = is_trusted(&state.config.trusted_proxies, address.ip());
+    let peer = (!is_proxy).then(|| Peer::of(address.ip()));
     let (config, http) = (&state.config, state.http.len());
     let refused = if state.conns.len() + http >= config.connections_per_shard_max {
         Some(ConnectionRefused::Cap)
     } else if http >= config.http_connections_per_shard_max {
         Some(ConnectionRefused::Handshakes)
-    } else if state.peers.count(peer) >= config.http_connections_per_ip_max {
+    } else if peer.is_some_and(|peer| state.peers.count(peer) >= config.http_connections_per_ip_max) {
         Some(ConnectionRefused::Peer)
     } else if state.sheds(Step::Refuse) {
         Some(ConnectionRefused::Memory)

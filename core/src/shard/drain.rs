@@ -5,7 +5,8 @@
 //! no other shard can hand one over, or at the deadline.
 
 use super::accept::{Swept, sweep};
-use super::state::{Stage, Timer};
+use super::http::Stage;
+use super::state::Timer;
 use super::{Control, Shard};
 use crate::app::App;
 use crate::conn::handshake::enter;

@@ -5,7 +5,8 @@
 //! more are dropped; 90 %: new connections are refused; above 100 %: those with the most bytes queued behind a blocked
 //! socket are closed, the largest first, until the rest fits.
 
-use super::state::{Conn, HttpConn, State};
+use super::http::HttpConn;
+use super::state::{Conn, State};
 use crate::app::{App, CloseReason};
 use crate::conn::id::ConnId;
 use crate::conn::machine::{Phase, Then};

@@ -6,9 +6,10 @@
 
 mod accept;
 mod drain;
+pub(crate) mod http;
 mod mail;
 pub(crate) mod memory;
-mod peers;
+pub(crate) mod peers;
 mod runtime;
 pub(crate) mod state;
 mod tick;

@@ -1,15 +1,15 @@
 //! What a shard holds: connections, hub, wheel, budgets, counters. No callback runs and nothing is awaited in here.
 
 use super::drain::Drain;
+use super::http::HttpConn;
 use super::memory::Step;
-use super::peers::{Peer, Peers};
+use super::peers::Peers;
 use crate::app::{App, CloseReason, Priority, SendOutcome};
 use crate::config::Config;
-use crate::conn::id::{ConnId, RequestId};
+use crate::conn::id::ConnId;
 use crate::conn::machine::{ControlRate, Phase, Then};
 use crate::conn::outbox::Outbox;
 use crate::conn::slots::Slots;
-use crate::http::Response;
 use crate::hub::Hub;
 use crate::reasons::{ForcedBy, FrameDropped};
 use crate::socket::Socket;
@@ -44,39 +44,6 @@ pub(crate) struct Conn<S> {
     pub(crate) write_watched: bool,
     /// The wheel looks at the deadline of an incomplete message already.
     pub(crate) message_watched: bool,
-}
-
-/// A connection that is not upgraded.
-pub(crate) struct HttpConn {
-    pub(crate) socket: Rc<Socket>,
-    pub(crate) peer: Peer,
-    pub(crate) stage: Stage,
-    pub(crate) deadline_ms: u64,
-    /// When the wheel will look at the deadline next.
-    pub(crate) looked_at_ms: u64,
-    pub(crate) expired: bool,
-    /// Count of the requests given to the app.
-    pub(crate) request: u32,
-    pub(crate) answer: Option<Response>,
-    /// Bytes of answers that the socket doesn't take.
-    pub(crate) answer_bytes: usize,
-    /// The connection's task, while it waits for the answer.
-    pub(crate) waker: Option<Waker>,
-}
-
-/// What a connection that is not upgraded waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// The first byte of a request.
-    Idle,
-    /// The rest of a head or body.
-    Request,
-    /// The app's answer.
-    Answer,
-    /// The socket to take the answer.
-    Write,
-    /// The peer's end of stream.
-    Linger,
 }
 
 /// An entry of the wheel. Each is looked at when it comes up; it may mean nothing any more.
@@ -173,32 +140,6 @@ impl<A: App> State<A> {
             draining: false,
             stats: ShardStats { shard, ..ShardStats::default() },
             config,
-        }
-    }
-
-    pub(crate) fn insert_http(&mut self, socket: Rc<Socket>, peer: Peer) -> ConnId {
-        let deadline_ms = self.now_ms + self.config.head_deadline_ms;
-        self.peers.add(peer);
-        let id = self.http.insert(HttpConn {
-            socket,
-            peer,
-            stage: Stage::Idle,
-            deadline_ms,
-            looked_at_ms: deadline_ms,
-            expired: false,
-            request: 0,
-            answer: None,
-            answer_bytes: 0,
-            waker: None,
-        });
-        self.wheel.insert(deadline_ms, Timer::Http(id));
-        id
-    }
-
-    pub(crate) fn remove_http(&mut self, id: ConnId) {
-        self.uncharge_answer(id);
-        if let Some(http) = self.http.remove(id) {
-            self.peers.remove(http.peer);
         }
     }
 
@@ -450,29 +391,6 @@ impl<A: App> State<A> {
         self.input_bytes -= accounted;
         self.free_buffer(raw);
         self.free_buffer(message);
-    }
-
-    /// The answer to what there is no room for.
-    pub(crate) fn try_later(&self) -> Response {
-        Response::new(503).header("retry-after", self.config.refused_retry_after_s.to_string())
-    }
-
-    pub(crate) fn respond(&mut self, id: RequestId, response: Response) -> bool {
-        let waiting = self.http.get_mut(id.conn).filter(|http| {
-            id.shard as usize == self.shard
-                && http.stage == Stage::Answer
-                && http.request == id.request
-                && http.answer.is_none()
-        });
-        let Some(http) = waiting else {
-            self.stats.answers_late += 1;
-            return false;
-        };
-        http.answer = Some(response);
-        if let Some(waker) = http.waker.take() {
-            waker.wake();
-        }
-        true
     }
 
     pub(crate) fn set_timer(&mut self, delay_ms: u64, tag: u64) -> bool {

@@ -1,6 +1,7 @@
 //! The one ticking task of a shard: it expires the wheel, and moves a drain on.
 
-use super::state::{Stage, State, Timer};
+use super::http::Stage;
+use super::state::{State, Timer};
 use super::{Shard, call};
 use crate::app::{App, CloseReason};
 use crate::conn::id::ConnId;

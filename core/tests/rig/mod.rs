@@ -66,6 +66,7 @@ impl App for Puppet {
             "/echo" => Outcome::Respond(
                 Response::new(200).header("content-type", "text/plain").body(request.body.to_vec()),
             ),
+            "/client" => Outcome::Respond(Response::new(200).body(request.client_ip.to_string())),
             "/pending" => {
                 let _ = self.told.send(Told::Pending(id));
                 Outcome::Pending

@@ -177,12 +177,16 @@ mod tests {
 
     #[test]
     fn a_file_changes_what_it_names_only() {
-        let text = r#"{"listen":"127.0.0.1:0","driver":"epoll","edge":{"tick_ms":20},"upstream":{"retry_after_ms":7}}"#;
+        let text = r#"{"listen":"127.0.0.1:0","driver":"epoll","edge":{"tick_ms":20,"trusted_proxies":["10.0.0.0/8","::1"]},"upstream":{"retry_after_ms":7}}"#;
         let config: GatewayConfig = serde_json::from_str(text).expect("known keys");
         assert_eq!(
             (config.driver, config.edge.tick_ms, config.upstream.retry_after_ms),
             (Driver::Epoll, 20, 7)
         );
+        let proxies: Vec<String> = config.edge.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(proxies, ["10.0.0.0/8", "::1"]);
+        let written = serde_json::to_value(&config).expect("settings");
+        assert_eq!(written["edge"]["trusted_proxies"], serde_json::json!(proxies));
         assert_eq!(config.edge.ping_interval_ms, Edge::default().ping_interval_ms);
         assert_eq!(config.edge_in_use(3).listen, config.listen);
         assert_eq!(config.edge_in_use(3).shards, 3);
@@ -194,6 +198,9 @@ mod tests {
             (r#"{"edge":{"listen":"127.0.0.1:0"}}"#, "listen"),
             (r#"{"edge":{"ping_interval":1}}"#, "ping_interval"),
             (r#"{"upstream":{"retry_ms":1}}"#, "retry_ms"),
+            (r#"{"edge":{"trusted_proxies":["proxy.example"]}}"#, "`proxy.example` is neither an IP address"),
+            (r#"{"edge":{"trusted_proxies":["10.0.0.1/8"]}}"#, "write 10.0.0.0/8"),
+            (r#"{"edge":{"trusted_proxies":["0.0.0.0/0"]}}"#, "/1 to /32"),
         ] {
             let error = serde_json::from_str::<GatewayConfig>(text).expect_err(text).to_string();
             assert!(error.contains(word), "{error}");

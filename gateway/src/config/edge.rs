@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use gochat_core::{Config as Edge, Driver};
+use gochat_core::{Config as Edge, Driver, Network};
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize, Serialize)]
@@ -28,6 +28,8 @@ pub(super) struct EdgeDef {
     connections_per_shard_max: usize,
     http_connections_per_shard_max: usize,
     http_connections_per_ip_max: usize,
+    #[serde(with = "networks")]
+    trusted_proxies: Vec<Network>,
     refused_retry_after_s: u32,
     accept_batch: usize,
     accept_backoff_ms: u64,
@@ -67,4 +69,19 @@ pub(super) struct EdgeDef {
     drain_deadline_ms: u64,
     driver_entries: u32,
     uring_completion_entries: u32,
+}
+
+/// Networks as they are written: `10.0.0.0/8`, or one address.
+mod networks {
+    use gochat_core::Network;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(networks: &[Network], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(networks.iter().map(Network::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Network>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
 }

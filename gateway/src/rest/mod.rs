@@ -74,9 +74,9 @@ impl<'a> Call<'a> {
         Body::read_optional(self.request.body)
     }
 
-    /// Where the request came from.
+    /// Where the request came from, as the connection or a trusted proxy tells.
     pub(crate) fn client_ip(&self) -> IpAddr {
-        self.request.peer.ip().to_canonical()
+        self.request.client_ip
     }
 
     /// The same for logic's limits.

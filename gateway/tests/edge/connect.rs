@@ -1,5 +1,11 @@
 //! Who may open a connection, and what it is told first.
 
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
 use gochat_infra::token::TokenKeys;
 use serde_json::json;
 
@@ -69,6 +75,30 @@ fn a_second_origin_is_refused() {
     assert_eq!(with([&own, "http://evil.example"]), (403, 1002));
     assert_eq!(with(["http://evil.example", &own]), (403, 1002));
     assert_eq!(with([&own, &own]), (403, 1002));
+}
+
+#[test]
+fn an_origin_that_is_no_utf_8_is_refused() {
+    let gate = Gate::start();
+    let (own, token) = (format!("http://{}", gate.addr), gate.token(7, "d"));
+    let status = |origins: &[u8]| {
+        let head = format!(
+            "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n",
+            gate.addr
+        );
+        let mut stream = TcpStream::connect(gate.addr).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream.write_all(&[head.as_bytes(), origins, b"\r\n"].concat()).expect("written");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        status[9..].to_vec()
+    };
+    assert_eq!(status(b""), b"101");
+    assert_eq!(status(format!("Origin: {own}\r\n").as_bytes()), b"101");
+    assert_eq!(status(b"Origin: http://\xe9vil.example\r\n"), b"403");
+    assert_eq!(status(b"Origin: \xff\r\n"), b"403");
+    assert_eq!(status(&[format!("Origin: {own}\r\n").as_bytes(), b"origin: \xff\r\n"].concat()), b"403");
 }
 
 #[test]

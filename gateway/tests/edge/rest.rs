@@ -72,6 +72,20 @@ fn auth_routes() {
     );
 }
 
+#[test]
+fn logic_is_told_the_client_behind_a_trusted_proxy() {
+    let asked = |proxies: &[&str]| {
+        let proxies: Vec<_> = proxies.iter().map(|one| one.parse().expect("a network")).collect();
+        let gate = Gate::with(|config| config.edge.trusted_proxies = proxies);
+        let body = br#"{"username":"ann","password":"secret12"}"#;
+        let got = gate.raw("POST", "/api/auth/login", "X-Forwarded-For: spoofed, 203.0.113.7\r\n", body);
+        assert_eq!(got.status, 200, "{got:?}");
+        gate.fake.asked("login")
+    };
+    assert!(asked(&["127.0.0.1"]).contains("peer_ip: \"203.0.113.7\""));
+    assert!(asked(&["10.0.0.0/8"]).contains("peer_ip: \"127.0.0.1\""));
+}
+
 fn profile(id: u64) -> Value {
     let (username, name) = (format!("user{id}"), format!("User \"{id}\""));
     json!({"userId": id.to_string(), "username": username, "displayName": name, "avatarUrl": "https://example/a.png"})
