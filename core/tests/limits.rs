@@ -4,11 +4,11 @@
 
 mod rig;
 
-use gochat_core::{Config, ConnectionRefused, RefusedBy, StartError};
-use rig::{Plain, Post, Told, config, on_each_driver};
+use gochat_core::{Config, ConnectionRefused, MailRefused, RefusedBy, StartError};
+use rig::{Plain, Post, Told, config, frame, on_each_driver};
 use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
-use std::sync::mpsc::channel;
+use std::ops::Range;
 
 /// What one is told that there is no room for.
 const REFUSED: &str =
@@ -81,13 +81,9 @@ fn one_address_has_a_share_of_the_handshakes() {
 fn a_full_mailbox_refuses_and_reserved_mail_passes() {
     let config = Config { mailbox_max_count: 2, ..config() };
     on_each_driver(&config, |server| {
-        let (release, released) = channel();
         let mailboxes = server.mailboxes();
         let mailbox = mailboxes.shard(0);
-        mailbox.post(Post::Hold(released), 1).expect("room");
-        while mailbox.depth() > 0 {
-            std::thread::yield_now();
-        }
+        let release = server.hold(0);
         mailbox.post(Post::Number(1), 1).expect("room");
         mailbox.post(Post::Number(2), 1).expect("room");
         let refused = mailbox.post(Post::Number(3), 1).expect_err("full");
@@ -97,8 +93,64 @@ fn a_full_mailbox_refuses_and_reserved_mail_passes() {
         for number in [1, 2, 4] {
             assert_eq!(server.told(), Told::Mail(number));
         }
+        assert_eq!(server.sum(|stats| stats.mails_refused.of(MailRefused::Count)), 1);
         drop(server);
         let refused = mailbox.post(Post::Number(5), 1).expect_err("ended");
         assert_eq!(refused.refused_by, RefusedBy::Closed);
     });
+}
+
+#[test]
+fn a_mailbox_is_bounded_in_bytes() {
+    on_each_driver(&Config { mailbox_max_bytes: 100, ..config() }, |server| {
+        let mailboxes = server.mailboxes();
+        let mailbox = mailboxes.shard(0);
+        let release = server.hold(0);
+        mailbox.post(Post::Number(1), 60).expect("room");
+        let refused = mailbox.post(Post::Number(2), 41).expect_err("full");
+        assert_eq!(refused.refused_by, RefusedBy::Full);
+        mailbox.post(Post::Number(3), 40).expect("room");
+        drop(release);
+        // There is room again, and one mail alone may be of any size.
+        mailbox.post_wait(Post::Number(4), 1_000, rig::PATIENCE).expect("room");
+        for number in [1, 3, 4] {
+            assert_eq!(server.told(), Told::Mail(number));
+        }
+        assert_eq!(server.sum(|stats| stats.mails_refused.of(MailRefused::Bytes)), 1);
+        assert_eq!(server.sum(|stats| stats.mails_refused.sum()), 1);
+    });
+}
+
+#[test]
+fn who_is_refused_is_told_when_to_come_again() {
+    let config = Config { connections_per_shard_max: 1, refused_retry_after_s: 7, ..config() };
+    on_each_driver(&config, |server| {
+        let client = server.join_plain(1, &[]);
+        let mut refused = Plain { stream: server.connect() };
+        assert!(refused.head().contains("retry-after: 7\r\n"));
+        drop(client);
+    });
+}
+
+#[test]
+fn buffers_that_nobody_needs_are_kept_within_bounds_or_freed() {
+    let check = |free_buffers_max, free_buffer_max_bytes, expect: Range<u64>| {
+        let config = Config { free_buffers_max, free_buffer_max_bytes, ..config() };
+        on_each_driver(&config, |server| {
+            let whole = frame(0x81, &[b'x'; 30_000]);
+            let mut clients: Vec<_> = (0..3).map(|_| server.join_plain(1, &whole[..20_000])).collect();
+            server.until(|stats| stats.input_bytes, 60_000);
+            for client in &mut clients {
+                client.send(&whole[20_000..]);
+                assert_eq!(client.frame().1.len(), 30_000);
+            }
+            let free = server.sum(|stats| stats.free_bytes);
+            assert!(expect.contains(&free), "{free} kept of {free_buffers_max}");
+        });
+    };
+    // Three of 30,000 bytes or more were used; the queue of an outbox is kept too, and takes little.
+    check(256, 64 * 1024, 90_000..300_000);
+    check(1, 64 * 1024, 30_000..90_000);
+    check(256, 1_000, 0..20_000);
+    check(0, 64 * 1024, 0..1);
 }

@@ -5,8 +5,8 @@
 
 mod rig;
 
-use gochat_core::{CloseReason, Config, FrameDropped, Priority};
-use rig::{Post, config, frame, on_each_driver};
+use gochat_core::{CloseReason, Config, FrameDropped, HttpEnd, Priority};
+use rig::{Plain, Post, config, frame, on_each_driver};
 
 const BLOCK: usize = 32 * 1024;
 
@@ -123,5 +123,31 @@ fn a_ping_flood_of_one_who_does_not_read_takes_no_memory() {
         }
         assert!(server.sum(|stats| stats.outbox_bytes) <= 4_096);
         assert_eq!(server.sum(|stats| stats.ws_closing), 0);
+    });
+}
+
+#[test]
+fn droppable_frames_are_dropped_for_the_budget_of_the_shard_too() {
+    let mut config = config();
+    (config.outbox_connection_max_bytes, config.outbox_shard_max_bytes) = (1 << 20, 1 << 20);
+    on_each_driver(&config, |server| {
+        let stuck = [1, 1].map(|key| server.join_over(server.connect_narrow(), key, &[]));
+        server.until(|stats| stats.ws_connections, 2);
+        while server.sum(|stats| stats.frames_dropped.of(FrameDropped::ShardOutbox)) == 0 {
+            let post = Post::DroppableToKey(1, "x".repeat(BLOCK));
+            server.mailboxes().shard(0).post_wait(post, BLOCK, rig::PATIENCE).expect("room");
+        }
+        assert_eq!(server.sum(|stats| stats.frames_dropped.of(FrameDropped::Outbox) + stats.ws_closing), 0);
+        drop(stuck);
+    });
+}
+
+#[test]
+fn an_answer_that_nobody_takes_has_a_deadline() {
+    on_each_driver(&Config { write_deadline_ms: 50, ..config() }, |server| {
+        let mut stuck = Plain { stream: server.connect_narrow() };
+        stuck.send(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n");
+        server.until(|stats| stats.http_ends.of(HttpEnd::WriteDeadline), 1);
+        server.until(|stats| stats.http_connections + stats.blocked_bytes, 0);
     });
 }

@@ -5,8 +5,8 @@
 
 mod rig;
 
-use gochat_core::{Breach, CloseReason, Config, ForcedBy};
-use rig::{config, frame, on_each_driver, text};
+use gochat_core::{Breach, CloseReason, Config, ForcedBy, RequestRefused};
+use rig::{Plain, config, frame, on_each_driver, text};
 use tungstenite::Message;
 
 #[test]
@@ -75,7 +75,13 @@ fn incomplete_input_has_a_budget() {
         assert_eq!(unlucky.close_code(), 1013);
         drop(unlucky);
         assert_eq!(server.closed(), CloseReason::InputBudget);
-        drop(clients);
+        let mut request = Plain { stream: server.connect() };
+        let head = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n";
+        request.send(&[&head[..], &[b'x'; 900]].concat());
+        let answer = request.head();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after: 1\r\n"), "{answer}");
+        assert_eq!(server.sum(|stats| stats.requests_refused.of(RequestRefused::InputBudget)), 1);
+        drop((clients, request));
         server.until(|stats| stats.input_bytes, 0);
     });
 }

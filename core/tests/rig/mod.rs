@@ -207,6 +207,17 @@ impl Server {
         self.engine.mailboxes()
     }
 
+    /// Keeps a shard from all work until what is returned is dropped.
+    pub fn hold(&self, shard: usize) -> Sender<()> {
+        let (release, released) = channel();
+        let mailboxes = self.mailboxes();
+        mailboxes.shard(shard).post(Post::Hold(released), 1).expect("room");
+        while mailboxes.shard(shard).depth() > 0 {
+            std::thread::yield_now();
+        }
+        release
+    }
+
     /// The next thing that the app was told.
     pub fn told(&self) -> Told {
         self.told.recv_timeout(PATIENCE).expect("the app is told in time")
