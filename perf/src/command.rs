@@ -9,7 +9,9 @@ use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
 use crate::report::Median;
-use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, storm::Storm};
+use crate::scenario::echo::Echo;
+use crate::scenario::rooms::{FanOut, Group, World};
+use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak, storm::Storm};
 
 /// Load for GoChat, judged from outside.
 ///
@@ -34,6 +36,16 @@ enum Command {
     /// All sessions are cut in one moment and come back at once: how long it takes, and whether the chat among
     /// them survives it whole
     Storm(Storm),
+    /// A group whose members take turns at writing: each message has to reach everybody, and is checked at everybody
+    Group(Group),
+    /// The same in world, where everybody is
+    World(World),
+    /// One writes, all others of a group only read
+    FanOut(FanOut),
+    /// A chat that goes on: whether the server's memory and latencies stay where they are
+    Soak(Soak),
+    /// Messages that a server says back: any echo server, such as core's example
+    Echo(Echo),
     /// What on this machine would spoil a figure
     Doctor(Doctor),
     Compare(Compare),
@@ -65,6 +77,11 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Hold(scenario) => play(scenario),
         Command::Hostile(scenario) => play(scenario),
         Command::Storm(scenario) => play(scenario),
+        Command::Group(scenario) => play(scenario),
+        Command::World(scenario) => play(scenario),
+        Command::FanOut(scenario) => play(scenario),
+        Command::Soak(scenario) => play(scenario),
+        Command::Echo(scenario) => play(scenario),
         Command::Doctor(doctor) => doctor.run(),
         Command::Compare(compare) => compare.run(),
         Command::Versus(versus) => versus.run(),

@@ -48,6 +48,8 @@ pub struct LoadConfig {
     pub users: Vec<User>,
     /// Conversations of more than two, whose members take their turns at writing like everybody else.
     pub rooms: Vec<Room>,
+    /// Members of each conversation who write, the first of them; the others only read.
+    pub writers_max: usize,
     /// Messages that become due each second, over all users. 0: the sessions are only held.
     pub rate_per_s: f64,
     /// Tells this run's messages from those of earlier runs over the same users: `[a-z0-9]{1,16}`.
@@ -89,6 +91,7 @@ impl LoadConfig {
             target,
             users,
             rooms: Vec::new(),
+            writers_max: usize::MAX,
             rate_per_s: 100.0,
             run: random_run(),
             seed: fastrand::u64(..),

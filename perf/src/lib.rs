@@ -4,6 +4,7 @@
 //! - [`checker`]: history in, verdict out. Pure.
 //! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
+//! - `echo`: load on a server that says everything back.
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
 //! - `meter`: what the server, this program and the machine spend meanwhile. `report`: what a run leaves behind.
@@ -21,6 +22,7 @@ pub mod command;
 mod compare;
 mod config;
 mod doctor;
+mod echo;
 mod error;
 mod exit;
 mod latency;

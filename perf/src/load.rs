@@ -208,11 +208,14 @@ fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
     }
     let rules = &config.rules;
     if config.threads == 0
+        || config.writers_max == 0
         || rules.in_flight_max == 0
         || rules.page_messages == 0
         || rules.final_readers_max == 0
     {
-        return bad("threads, in_flight_max, page_messages and final_readers_max must be above 0");
+        return bad(
+            "threads, writers_max, in_flight_max, page_messages and final_readers_max must be above 0",
+        );
     }
     Ok(())
 }

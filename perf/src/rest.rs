@@ -107,6 +107,21 @@ impl Rest {
         }
     }
 
+    /// A group of this user and `members`; its conversation's id.
+    ///
+    /// # Errors
+    /// [`LoadError::Rest`] with the server's own words.
+    pub(crate) fn make_group(&mut self, name: &str, members: &[User]) -> Result<String, LoadError> {
+        let ids: Vec<String> = members.iter().map(|member| member.id.to_string()).collect();
+        let body = json!({"name": name, "memberIds": ids});
+        let answer = self.call("POST", "/api/groups", Some(&body))?;
+        let group: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        group["conversationId"].as_str().map(str::to_owned).ok_or_else(|| LoadError::Rest {
+            call: "POST /api/groups".to_owned(),
+            why: format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
+        })
+    }
+
     /// A POST that waits out 503 and 429 as the server asks.
     fn patiently(&mut self, path: &str, body: &Value) -> Result<Value, LoadError> {
         let failed = |why: String| LoadError::Rest { call: format!("POST {path}"), why };

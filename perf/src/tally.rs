@@ -82,6 +82,10 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn add_many(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Relaxed);
+    }
+
     pub(crate) fn sub(counter: &AtomicU64) {
         counter.fetch_sub(1, Relaxed);
     }
@@ -130,6 +134,8 @@ latencies! {
     ack,
     /// Due → given to the receiver's application, in order.
     deliver,
+    /// Due → said back by an echo server.
+    echo,
     /// Due → taken up by this program: its own share in the two above.
     lateness,
     /// Cut by an outage → connected again.

@@ -28,11 +28,19 @@ struct Judge<'a> {
     order: BTreeMap<u64, Entry>,
     /// Where each message of the load is, at its lowest seq.
     place: HashMap<MessageKey, u64>,
+    /// In how many members' pages each message is.
+    readers: HashMap<MessageKey, usize>,
 }
 
 impl<'a> Judge<'a> {
     fn new(conversation: &'a ConversationHistory, verdict: &'a mut Verdict) -> Self {
-        Judge { conversation, verdict, order: BTreeMap::new(), place: HashMap::new() }
+        Judge {
+            conversation,
+            verdict,
+            order: BTreeMap::new(),
+            place: HashMap::new(),
+            readers: HashMap::new(),
+        }
     }
 
     fn run(mut self) {
@@ -53,6 +61,8 @@ impl<'a> Judge<'a> {
     /// Builds the shared order; a page that runs backwards or disagrees with another is out of order.
     fn merge_pages(&mut self) {
         for member in &self.conversation.members {
+            let keys: HashSet<MessageKey> = member.page.iter().filter_map(|entry| entry.key).collect();
+            keys.into_iter().for_each(|key| *self.readers.entry(key).or_default() += 1);
             let mut last = self.conversation.base_seq;
             for entry in &member.page {
                 if entry.seq <= last {
@@ -151,12 +161,6 @@ impl<'a> Judge<'a> {
 
     /// What a sender was told must be what the history says.
     fn check_sends(&mut self, index: u32, member: &MemberHistory) {
-        let readers: Vec<HashSet<MessageKey>> = self
-            .conversation
-            .members
-            .iter()
-            .map(|reader| reader.page.iter().filter_map(|entry| entry.key).collect())
-            .collect();
         for (n, send) in member.sends.iter().enumerate() {
             let key = MessageKey { member: index, n: n as u32 };
             let name = format_args!("message {n} of user {}", member.user_id);
@@ -164,7 +168,7 @@ impl<'a> Judge<'a> {
             if send.contradicted {
                 self.report(Fault::Doubled, 1, format!("{name}: two final acks that contradict each other"));
             }
-            if send.is_promised() && !readers.iter().all(|reader| reader.contains(&key)) {
+            if send.is_promised() && self.readers.get(&key) != Some(&self.conversation.members.len()) {
                 let told = if send.stored.is_some() { "stored" } else { "accepted" };
                 self.report(
                     Fault::Lost,

@@ -89,6 +89,11 @@ impl Client {
         }
     }
 
+    /// `None`: a session that is only held.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        self.seat
+    }
+
     /// Messages without a final answer.
     pub(crate) fn unfinished(&self) -> usize {
         self.outbox.len()

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use tungstenite::client::ClientRequestBuilder;
 use tungstenite::{Error, Message, WebSocket};
 
@@ -41,7 +40,7 @@ impl Crowd {
         members: &[User],
         rate_per_s: f64,
     ) -> Result<Crowd, LoadError> {
-        let group = make_group(target, talker, members)?;
+        let group = Rest::as_user(target.clone(), &talker.token).make_group("readers", members)?;
         let (stop, said) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut talk = Talk {
             target: target.clone(),
@@ -70,17 +69,6 @@ impl Drop for Crowd {
             let _ = thread.join();
         }
     }
-}
-
-fn make_group(target: &Target, talker: &User, members: &[User]) -> Result<String, LoadError> {
-    let ids: Vec<String> = members.iter().map(|member| member.id.to_string()).collect();
-    let body = json!({"name": "readers", "memberIds": ids});
-    let answer = Rest::as_user(target.clone(), &talker.token).call("POST", "/api/groups", Some(&body))?;
-    let group: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    group["conversationId"].as_str().map(str::to_owned).ok_or_else(|| LoadError::Rest {
-        call: "POST /api/groups".to_owned(),
-        why: format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
-    })
 }
 
 struct Talk {

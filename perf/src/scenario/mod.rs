@@ -2,10 +2,13 @@
 
 pub(crate) mod chat;
 mod course;
+pub(crate) mod echo;
 mod fleet;
 pub(crate) mod hold;
 pub(crate) mod hostile;
 mod options;
+pub(crate) mod rooms;
+pub(crate) mod soak;
 mod stage;
 pub(crate) mod storm;
 

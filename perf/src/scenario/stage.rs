@@ -22,6 +22,8 @@ pub(crate) struct Stage {
     watch: Option<Watch>,
     doctor: Vec<Finding>,
     intervals: Vec<Interval>,
+    /// The server's memory at the end of each interval: seconds since the run began, bytes.
+    memory: Vec<(f64, u64)>,
     raw: Option<RawLog>,
     /// The last interval's end, and the operations done by then.
     last: (Duration, u64),
@@ -55,6 +57,7 @@ impl Stage {
             meter,
             began,
             intervals: Vec::new(),
+            memory: Vec::new(),
             last: (Duration::ZERO, 0),
         })
     }
@@ -87,8 +90,19 @@ impl Stage {
         if let Some(raw) = &mut self.raw {
             raw.add(from, at - from, fresh)?;
         }
+        if let Some(meter) = &mut self.meter {
+            self.memory.push((at.as_secs_f64(), meter.read()?.rss_bytes));
+        }
         self.intervals.push(interval.clone());
         Ok(interval)
+    }
+
+    pub(super) fn intervals(&self) -> &[Interval] {
+        &self.intervals
+    }
+
+    pub(super) fn memory(&self) -> &[(f64, u64)] {
+        &self.memory
     }
 
     pub(super) fn strike(self) -> Result<Seen, LoadError> {

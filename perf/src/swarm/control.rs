@@ -90,7 +90,7 @@ impl Control {
     }
 
     /// Takes what a thread has measured since it last did this.
-    pub(super) fn hand_over(&self, latencies: &mut Latencies) {
+    pub(crate) fn hand_over(&self, latencies: &mut Latencies) {
         if let Ok(mut ledger) = self.ledger.lock() {
             ledger.fresh.merge(latencies);
         }
@@ -111,28 +111,28 @@ impl Control {
         self.ledger.lock().map(|ledger| ledger.seen.clone()).unwrap_or_default()
     }
 
-    pub(super) fn connect_limit(&self) -> u64 {
+    pub(crate) fn connect_limit(&self) -> u64 {
         self.connect_limit.load(Ordering::Acquire)
     }
 
     /// `u64::MAX`: not yet; so are the next two.
-    pub(super) fn send_from_us(&self) -> u64 {
+    pub(crate) fn send_from_us(&self) -> u64 {
         self.send_from_us.load(Ordering::Acquire)
     }
 
-    pub(super) fn send_until_us(&self) -> u64 {
+    pub(crate) fn send_until_us(&self) -> u64 {
         self.send_until_us.load(Ordering::Acquire)
     }
 
-    pub(super) fn give_up_at_us(&self) -> u64 {
+    pub(crate) fn give_up_at_us(&self) -> u64 {
         self.give_up_at_us.load(Ordering::Acquire)
     }
 
-    pub(super) fn outages(&self) -> u64 {
+    pub(crate) fn outages(&self) -> u64 {
         self.outages.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
     }
 }

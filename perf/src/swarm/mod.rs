@@ -4,8 +4,9 @@ mod control;
 mod ending;
 mod outage;
 mod pacer;
-mod socket;
+pub(crate) mod socket;
 mod worker;
 
 pub(crate) use control::Control;
+pub(crate) use pacer::Pacer;
 pub(crate) use worker::{Harvest, Worker};

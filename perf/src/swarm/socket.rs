@@ -81,15 +81,15 @@ pub(crate) fn source_for(target: &Target, client: usize) -> Option<Ipv4Addr> {
 }
 
 /// Goes on with a connect or a handshake as far as it gets without waiting.
-pub(crate) fn advance(socket: Socket, target: &Target, token: &str) -> Step {
+pub(crate) fn advance(socket: Socket, target: &Target, path: &str, token: Option<&str>) -> Step {
     match socket {
-        Socket::Connecting(stream) => begin_handshake(stream, target, token),
+        Socket::Connecting(stream) => begin_handshake(stream, target, path, token),
         Socket::Handshaking(mid) => after_handshake(mid.handshake()),
         open @ Socket::Open(_) => Step::Waiting(open),
     }
 }
 
-fn begin_handshake(stream: TcpStream, target: &Target, token: &str) -> Step {
+fn begin_handshake(stream: TcpStream, target: &Target, path: &str, token: Option<&str>) -> Step {
     match stream.take_error() {
         Ok(None) => {}
         Ok(Some(error)) | Err(error) => return Step::Failed(format!("connect: {error}")),
@@ -101,11 +101,14 @@ fn begin_handshake(stream: TcpStream, target: &Target, token: &str) -> Step {
         }
         Err(error) => return Step::Failed(format!("connect: {error}")),
     }
-    let uri = match format!("ws://{}/ws", target.host).parse() {
+    let uri = match format!("ws://{}{path}", target.host).parse() {
         Ok(uri) => uri,
         Err(error) => return Step::Failed(format!("no URI: {error}")),
     };
-    let request = ClientRequestBuilder::new(uri).with_header("Authorization", format!("Bearer {token}"));
+    let mut request = ClientRequestBuilder::new(uri);
+    if let Some(token) = token {
+        request = request.with_header("Authorization", format!("Bearer {token}"));
+    }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)

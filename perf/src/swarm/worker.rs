@@ -84,7 +84,10 @@ impl Worker {
     pub(crate) fn new(config: Arc<LoadConfig>, control: Arc<Control>, thread: usize) -> io::Result<Worker> {
         let mut rng = fastrand::Rng::with_seed(config.seed.wrapping_add(thread as u64));
         let (members, talks) = seat_members(&config, thread);
-        let mut writers: Vec<usize> = (0..members.len()).filter(|at| members[*at].talk.is_some()).collect();
+        let writes = |at: &usize| {
+            members[*at].client.seat().is_some_and(|seat| (seat.member as usize) < config.writers_max)
+        };
+        let mut writers: Vec<usize> = (0..members.len()).filter(writes).collect();
         rng.shuffle(&mut writers);
         Ok(Worker {
             poll: Poll::new()?,
@@ -225,7 +228,7 @@ impl Worker {
     }
 
     fn go_on_connecting(&mut self, at: usize, early: Socket) {
-        match socket::advance(early, &self.config.target, &self.members[at].token) {
+        match socket::advance(early, &self.config.target, "/ws", Some(&self.members[at].token)) {
             Step::Waiting(socket) => self.members[at].socket = Some(socket),
             Step::Failed(why) => {
                 self.connecting -= 1;

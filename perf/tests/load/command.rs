@@ -187,6 +187,46 @@ fn what_a_storm_destroys_is_found() {
     assert!(report["chat"]["lost"].as_u64() > Some(0), "{report}");
 }
 
+/// Runs a scenario with users that it registers; what its report has under `result` and `figures`.
+fn played(fake: &Fake, words: &[&str], code: i32) -> (Value, Value) {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("report.json");
+    let url = fake.url();
+    let args = [words, &["--url", &url, "--json", json.to_str().unwrap()]].concat();
+    expect(&perf(&args), code);
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    schema::check(&report);
+    (report["result"].clone(), report["figures"].clone())
+}
+
+#[test]
+fn each_message_of_a_room_reaches_everybody() {
+    let rooms: [(&[&str], &[u64]); 2] = [
+        (&["group", "--members", "4", "--rate", "100", "--seconds", "0.5"], &[1, 2, 3, 4]),
+        (&["fan-out", "--receivers", "3", "--rate", "100", "--seconds", "0.5", "--in-flight", "2"], &[1]),
+    ];
+    for (words, writers) in rooms {
+        let fake = Fake::start(Fault::None);
+        let (result, figures) = played(&fake, words, 0);
+        assert_eq!(keys(&result), "chat deliveries_per_s members server_cpu_us_per_delivery");
+        assert_eq!((&result["chat"]["sent"], &result["members"]), (&50.into(), &4.into()));
+        assert_eq!(result["chat"]["delivered"], 150, "each reaches three others");
+        assert!(figures["deliveries_rate"]["value"].as_f64() > Some(0.0), "{figures}");
+        let world = fake.world.lock().unwrap();
+        assert_eq!(world.writers("group_1_2_3_4").into_iter().collect::<Vec<_>>(), writers, "{words:?}");
+    }
+    let (result, _) = played(&Fake::start(Fault::ForgetStored), rooms[0].0, 1);
+    assert!(result["chat"]["lost"].as_u64() > Some(0), "{result}");
+}
+
+#[test]
+fn a_soak_tells_how_memory_and_latency_go() {
+    let (result, _) =
+        played(&Fake::start(Fault::None), &["soak", "--users", "4", "--rate", "100", "--seconds", "3.5"], 0);
+    assert_eq!(keys(&result), "chat p99_drift rss_bytes_per_message rss_bytes_per_s");
+    assert!(result["rss_bytes_per_s"].is_number() && result["p99_drift"].is_number(), "{result}");
+}
+
 fn hostile(fake: &Fake, code: i32) -> Value {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("report.json");

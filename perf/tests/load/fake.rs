@@ -1,7 +1,7 @@
 //! A server of a few hundred lines that keeps everything in memory: a thread for each connection, tungstenite,
 //! and one fault of choice at every `EVERY`th message.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,6 +89,11 @@ impl World {
     /// As if the disk had lied: the newest message of every conversation is gone.
     pub(crate) fn lose_newest(&mut self) {
         self.conversations.values_mut().for_each(|messages| drop(messages.pop()));
+    }
+
+    /// Who wrote in a conversation.
+    pub(crate) fn writers(&self, conversation: &str) -> BTreeSet<u64> {
+        self.conversations[conversation].iter().map(|message| message.sender).collect()
     }
 
     fn store(&mut self, conversation: &str, mut message: Stored, skip: u64) -> Stored {
@@ -251,7 +256,12 @@ fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> 
             ("200 OK", answer.to_string())
         }
         Some("/api/groups") => {
-            ("201 Created", json!({"groupId": "0", "conversationId": "group_0"}).to_string())
+            // Deliveries go by the name: the owner, whose token it is, and the members.
+            let owner = request.split("Bearer user-").nth(1).and_then(|rest| rest.split_whitespace().next());
+            let members: Value = serde_json::from_str(body).unwrap_or_default();
+            let members = members["memberIds"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let name = owner.into_iter().chain(members).collect::<Vec<_>>().join("_");
+            ("201 Created", json!({"groupId": "0", "conversationId": format!("group_{name}")}).to_string())
         }
         Some("/metrics") => ("200 OK", format!("process_pid {}\n# EOF\n", std::process::id())),
         _ => ("404 Not Found", String::new()),

@@ -2,6 +2,7 @@
 
 mod command;
 mod compares;
+mod echoes;
 mod endures;
 mod fake;
 mod finds;
