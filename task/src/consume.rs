@@ -20,6 +20,8 @@ pub(crate) struct Consume {
     pub running: JoinSet<(Record, bool)>,
     /// Partitions with too much done ahead of one that is not.
     pub paused: BTreeSet<u32>,
+    /// The bound for which no more tasks are taken.
+    pub full: Option<&'static str>,
     pub config: TaskConfig,
     pub metrics: TaskMetrics,
     pub shutdown: Shutdown,
@@ -47,8 +49,7 @@ impl Consume {
                 Next::Event(Event::Assigned(_)) => {}
                 Next::Event(Event::Revoked(_)) => self.revoked().await,
             }
-            self.metrics.held_tasks.set(self.lanes.records() as i64);
-            self.metrics.lag.set(self.consumer.lag() as i64);
+            self.show();
         }
         while let Some(ended) = self.running.join_next().await {
             self.ended(ended);
@@ -56,15 +57,37 @@ impl Consume {
     }
 
     async fn next(&mut self) -> Next {
-        let config = &self.config;
-        let has_room = self.lanes.records() + config.batch_records <= config.held_max_tasks
-            && self.lanes.bytes() + config.batch_bytes <= config.held_max_bytes;
+        let full = self.find_full();
+        if let Some(bound) = full.filter(|_| full != self.full) {
+            self.metrics.count_full(bound);
+        }
+        self.full = full;
         tokio::select! {
             biased;
             () = self.shutdown.requested() => Next::Stop,
             Some(ended) = self.running.join_next() => Next::Ended(ended),
-            event = self.consumer.next(), if has_room => Next::Event(event),
+            event = self.consumer.next(), if full.is_none() => Next::Event(event),
         }
+    }
+
+    /// The bound that another batch might break.
+    fn find_full(&self) -> Option<&'static str> {
+        let config = &self.config;
+        if self.lanes.records() + config.batch_records > config.held_max_tasks {
+            Some("held_tasks")
+        } else if self.lanes.bytes() + config.batch_bytes > config.held_max_bytes {
+            Some("held_bytes")
+        } else {
+            None
+        }
+    }
+
+    fn show(&self) {
+        self.metrics.held_tasks.set(self.lanes.records() as i64);
+        self.metrics.held_bytes.set(self.lanes.bytes() as i64);
+        self.metrics.lanes.set(self.lanes.keys() as i64);
+        self.metrics.ahead_tasks.set(self.lanes.all_ahead() as i64);
+        self.metrics.lag.set(self.consumer.lag() as i64);
     }
 
     fn start(&mut self, record: Option<Record>) {
@@ -91,6 +114,7 @@ impl Consume {
         if ahead >= self.config.ahead_max_tasks {
             if self.paused.insert(record.partition) {
                 self.consumer.pause(&partition);
+                self.metrics.count_full("ahead_tasks");
             }
         } else if self.paused.remove(&record.partition) {
             self.consumer.resume(&partition);

@@ -68,6 +68,16 @@ impl Lanes {
         self.partitions.get(&partition).map_or(0, |prefix| prefix.ahead.len())
     }
 
+    /// The same of all partitions.
+    pub(crate) fn all_ahead(&self) -> usize {
+        self.partitions.values().map(|prefix| prefix.ahead.len()).sum()
+    }
+
+    /// Keys with a task.
+    pub(crate) fn keys(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// Forgets everything: other hands will do it.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

@@ -110,6 +110,7 @@ impl Task {
             lanes: Lanes::default(),
             running: JoinSet::new(),
             paused: BTreeSet::new(),
+            full: None,
             config: config.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),

@@ -19,6 +19,12 @@ pub(crate) struct Buried {
     pub reason: &'static str,
 }
 
+/// A bound that was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Full {
+    pub bound: &'static str,
+}
+
 /// Counters of the service; clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct TaskMetrics {
@@ -26,7 +32,11 @@ pub(crate) struct TaskMetrics {
     pub dead_letters: Family<Buried, Counter>,
     pub schedule_refused: Counter,
     pub replayed: Counter,
+    pub full: Family<Full, Counter>,
     pub held_tasks: Gauge,
+    pub held_bytes: Gauge,
+    pub lanes: Gauge,
+    pub ahead_tasks: Gauge,
     pub waiting_tasks: Gauge,
     pub paused_partitions: Gauge,
     pub lag: Gauge,
@@ -50,6 +60,12 @@ impl TaskMetrics {
         let replayed = "Dead letters put back on their topic";
         registry.register("dead_letters_replayed", replayed, all.replayed.clone());
         registry.register("held", "Tasks taken and not done", all.held_tasks.clone());
+        registry.register("held_bytes", "Bytes of tasks taken and not done", all.held_bytes.clone());
+        registry.register("lanes", "Keys with tasks that are not done", all.lanes.clone());
+        let ahead = "Tasks done behind one of their partition that is not";
+        registry.register("ahead", ahead, all.ahead_tasks.clone());
+        let full = "Times that no more tasks were taken because of a bound";
+        registry.register("full", full, all.full.clone());
         let waiting = "Tasks that wait after a failure";
         registry.register("waiting", waiting, all.waiting_tasks.clone());
         registry.register(
@@ -67,5 +83,9 @@ impl TaskMetrics {
 
     pub(crate) fn count_dead_letter(&self, kind: &'static str, reason: &'static str) {
         self.dead_letters.get_or_create(&Buried { kind, reason }).inc();
+    }
+
+    pub(crate) fn count_full(&self, bound: &'static str) {
+        self.full.get_or_create(&Full { bound }).inc();
     }
 }

@@ -1,4 +1,5 @@
 //! What only jobs can show that behave as a test says: the real service on the real queue, with scripted turns.
+mod bounds;
 mod poison;
 
 use std::future::Future;
@@ -82,9 +83,9 @@ impl Bench {
         Task::start_with(config, deps, Arc::new(open)).unwrap()
     }
 
-    async fn send(&self, key: &'static str, value: impl Into<String>) {
-        let value = value.into().into();
-        let record = Outgoing { topic: topics::TASKS, target: Target::ByKey, key: key.into(), value };
+    async fn send(&self, key: impl Into<String>, value: impl Into<String>) {
+        let (key, value) = (key.into().into(), value.into().into());
+        let record = Outgoing { topic: topics::TASKS, target: Target::ByKey, key, value };
         self.queue.producer().send_wait(record).await.unwrap();
     }
 

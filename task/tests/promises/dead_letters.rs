@@ -75,6 +75,24 @@ async fn they_are_listed_in_pages_and_shown_whole() {
 }
 
 #[tokio::test]
+async fn a_page_of_them_is_bounded_in_bytes_and_has_one_at_least() {
+    let house = House::open().await;
+    for _ in 0..5 {
+        bury(&house, topics::UPSTREAM, "k", vec![7; 1000]).await;
+    }
+    for (dead_letters_page_max_bytes, count) in [(0, 1), (20_000, 3)] {
+        let (task, shutdown, _) =
+            house.start(TaskConfig { dead_letters_page_max_bytes, ..TaskConfig::default() }).await;
+        let mut service = DeadLetterServiceClient::new(Client::local(task.routes()));
+        let request = ListDeadLettersRequest { partition: 0, from_offset: 0, limit: 100 };
+        let page = service.list_dead_letters(request).await.unwrap().into_inner();
+        assert_eq!((page.letters.len(), page.next_offset, page.has_more), (count, count as u64, true));
+        shutdown.trigger();
+        task.join().await;
+    }
+}
+
+#[tokio::test]
 async fn a_replayed_one_stands_on_its_topic_again() {
     let house = House::open().await;
     let (task, shutdown, metrics) = house.start(TaskConfig::default()).await;

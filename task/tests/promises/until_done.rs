@@ -108,6 +108,25 @@ async fn expired_tokens_are_purged_in_steps_although_calls_fail() {
 }
 
 #[tokio::test]
+async fn a_purge_of_too_many_leaves_the_rest_for_the_next_one() {
+    let house = House::open().await;
+    house.make_users(1).await;
+    for number in 0..5 {
+        house.give_token(number, unix_ms() - DAY_MS).await;
+    }
+    let config = TaskConfig { purge_step_rows: 1, purge_steps: 3, ..TaskConfig::default() };
+    let (task, shutdown, metrics) = house.start(config).await;
+    house.until(|| metrics.encode().contains(r#"kind="purge-refresh-tokens",outcome="done"} 1"#)).await;
+    let mut left = 0;
+    for number in 0..5 {
+        left += u32::from(house.has_token(number).await);
+    }
+    assert_eq!(left, 2);
+    shutdown.trigger();
+    task.join().await;
+}
+
+#[tokio::test]
 async fn what_can_never_be_done_is_buried_with_its_reason() {
     let house = House::open().await;
     let (task, shutdown, _) = house.start(TaskConfig::default()).await;
