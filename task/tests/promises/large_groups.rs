@@ -28,6 +28,7 @@ use prost::Message;
 
 use crate::dead_letters::bury;
 use crate::faults::{Door, Fault};
+use crate::support::crowd::{self, Crowd};
 use crate::support::{GATEWAYS, House, unix_ms};
 
 fn pages_of_three() -> TaskConfig {
@@ -266,4 +267,14 @@ async fn a_fan_out_that_can_never_work_is_buried() {
     }
     shutdown.trigger();
     task.join().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_pages_reach_everybody_online_once_while_others_go_on() {
+    let crowd = Crowd { members: 2_500, online: 500, gateways: 3, messages: 3 };
+    let dir = tempfile::tempdir().unwrap();
+    let config = TaskConfig { fan_out_page_members: 100, ..TaskConfig::default() };
+    // It checks who got what.
+    let report = crowd::House::open(dir.path(), crowd, config).await.run().await;
+    assert_eq!(report.records, 2 * crowd.messages * 25 * u64::from(crowd.gateways));
 }

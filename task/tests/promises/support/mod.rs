@@ -1,4 +1,6 @@
 //! The service between the real queue and the real repo.
+pub(crate) mod crowd;
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gochat_infra::cache::{Cache, MemoryCache, MemoryCacheConfig};
