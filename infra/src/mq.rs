@@ -17,6 +17,8 @@ mod log;
 mod murmur2;
 mod offsets;
 mod partition;
+#[cfg(test)]
+mod power_loss;
 mod producer;
 mod queue;
 mod tail;

@@ -114,3 +114,72 @@ async fn what_is_kept_for_people_is_bounded_by_size() {
     let found = read(&mut people, kept).await;
     assert!((1000 - kept as u64..1000).eq(found.iter().map(|record| record.offset)));
 }
+
+/// A reader gets records without a hole from the oldest on, however quickly these go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_is_deleted_while_it_is_read_is_whole_or_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = open(dir.path());
+    let writing = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (queue, writing) = (queue.clone(), writing.clone());
+            tokio::spawn(async move {
+                let mut reads = 0;
+                while writing.load(std::sync::atomic::Ordering::Relaxed) {
+                    let found = queue.read(KEPT, 0, 0, 1000, usize::MAX).await.unwrap();
+                    let offsets = found.iter().map(|record| record.offset);
+                    let first = found.first().map_or(0, |record| record.offset);
+                    assert!(offsets.eq((first..).take(found.len())), "a hole behind {first}");
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    let producer = queue.producer();
+    let written = tokio::task::spawn_blocking(move || {
+        for _ in 0..300 {
+            send_all(&producer, (0..64).map(|_| to(KEPT, 0, vec![7; 1000])));
+        }
+    });
+    written.await.unwrap();
+    writing.store(false, std::sync::atomic::Ordering::Relaxed);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+}
+
+/// The commits' file isn't synced with its name: after a power loss it may be an older one than the segments that are left.
+#[tokio::test]
+async fn commits_older_than_the_oldest_segment_are_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let commits = dir.path().join("commits.json");
+    let mut older = Vec::new();
+    for next in [10, 250] {
+        let queue = open(dir.path());
+        let mut one = consumer(&queue, "one", &[WORK]).await;
+        if next == 10 {
+            send_all(&queue.producer(), many(1000));
+        }
+        let waiting = one.lag() as usize;
+        read(&mut one, if next == 10 { 1000 } else { waiting }).await;
+        for partition in 0..4 {
+            one.commit(&tp(WORK, partition), next);
+        }
+        queue.close();
+        if next == 10 {
+            older = std::fs::read(&commits).unwrap();
+        }
+    }
+    assert_eq!(files(dir.path(), "work"), 1);
+    std::fs::write(&commits, older).unwrap();
+    let queue = open(dir.path());
+    let metrics = Metrics::new();
+    queue.register_metrics(&metrics);
+    let mut one = consumer(&queue, "one", &[WORK]).await;
+    let left = one.lag() as usize;
+    assert!(left < 100, "{left} of one segment");
+    assert_eq!(read(&mut one, left).await.len(), left);
+    assert!(metrics.encode().contains("mq_lost_records_total 0"), "{}", metrics.encode());
+}

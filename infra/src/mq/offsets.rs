@@ -72,7 +72,26 @@ pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes names in a folder safe against power loss.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    super::power_loss::note(dir);
     File::open(dir)?.sync_all()
+}
+
+/// Makes a folder, and those above it that are missing, whose names outlive a power loss. Of one that is there the name is
+/// synced too: whoever made it may have been killed before he did.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    let parent = match dir.parent() {
+        None => return Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    if !dir.is_dir() {
+        if !parent.is_dir() {
+            make_dir(parent)?;
+        }
+        fs::create_dir(dir)?;
+    }
+    sync_dir(parent)
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -388,7 +388,7 @@ fn lock_dir(config: &EmbeddedConfig) -> Result<File, QueueError> {
         let path = path.clone();
         move |source| QueueError::Io { what, path, source }
     };
-    fs::create_dir_all(&config.dir).map_err(io("making the folder of"))?;
+    offsets::make_dir(&config.dir).map_err(io("making the folder of"))?;
     let file = File::create(&path).map_err(io("making"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -411,7 +411,9 @@ fn start_keeper(
         for topic in &durable {
             let list = by_topic.get(topic.name).map(Vec::as_slice).unwrap_or_default();
             for (partition, next) in topic.partitions.iter().zip(list) {
-                partition.commit(&group, *next);
+                // What is deleted was committed by every group, though a power loss may have taken the newest commits.
+                let oldest = partition.lock().oldest_stored();
+                partition.commit(&group, oldest.max(*next));
             }
         }
     }

@@ -124,6 +124,10 @@ impl Search<'_> {
     /// Adds a record if it fits; says whether more may.
     fn push(&mut self, offset: u64, key: bytes::Bytes, value: bytes::Bytes) -> bool {
         let cost = cost_bytes(&key, &value);
+        // Behind a hole stands what follows segments that were deleted meanwhile; the next read begins there.
+        if offset != self.wanted.position + self.found.len() as u64 {
+            return false;
+        }
         let fits =
             self.found.is_empty() || (self.found.len() < self.wanted.max_records && cost <= self.left_bytes);
         if !fits || offset >= self.end {

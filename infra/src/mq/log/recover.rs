@@ -11,6 +11,7 @@ use super::format::{BATCH_HEADER_BYTES, BATCH_MAGIC, BatchHeader, DiskPartition,
 use super::segment::{Chunks, Segment, io_error};
 use super::{Slot, StoredSegment};
 use crate::mq::QueueError;
+use crate::mq::offsets::make_dir;
 
 /// No batch is longer; a header that says so is broken. Far above what any configuration makes.
 const BODY_BYTES_MAX: u64 = 1 << 30;
@@ -31,15 +32,23 @@ struct Recovery<'a> {
     by_name: HashMap<DiskPartition, usize>,
     next_offsets: Vec<u64>,
     next_batch: u64,
+    /// Where the last batch of the segment scanned last begins; its end when it has none.
+    last_batch_at: u64,
     filled: u64,
 }
 
 /// Reads the log in a folder; makes the first segment when there is none.
 pub(super) fn recover(dir: &Path, slots: &[Slot], now_unix_ms: u64) -> Result<Recovered, QueueError> {
-    fs::create_dir_all(dir).map_err(io_error("making", dir))?;
+    make_dir(dir).map_err(io_error("making", dir))?;
     let by_name = slots.iter().enumerate().map(|(i, slot)| (slot.on_disk, i)).collect();
-    let mut recovery =
-        Recovery { slots, by_name, next_offsets: vec![0; slots.len()], next_batch: 1, filled: 0 };
+    let mut recovery = Recovery {
+        slots,
+        by_name,
+        next_offsets: vec![0; slots.len()],
+        next_batch: 1,
+        last_batch_at: 0,
+        filled: 0,
+    };
     let paths = list(dir)?;
     let mut segments: Vec<StoredSegment> = Vec::with_capacity(paths.len());
     for (i, path) in paths.iter().enumerate() {
@@ -49,6 +58,11 @@ pub(super) fn recover(dir: &Path, slots: &[Slot], now_unix_ms: u64) -> Result<Re
             Some(before) => recovery.check_follows(before, &header)?,
         }
         segments.push(recovery.scan(segment, i + 1 == paths.len())?);
+    }
+    // Only the last batch can be in doubt: each was written when the one before was fsynced.
+    if let Some(last) = segments.last() {
+        let segment = &last.segment;
+        segment.secure(recovery.last_batch_at..last.bytes).map_err(io_error("syncing", &segment.path))?;
     }
     if segments.is_empty() {
         let segment = Segment::create(dir, 1, now_unix_ms, Vec::new())
@@ -122,6 +136,7 @@ impl Recovery<'_> {
         let length = segment.file.metadata().map_err(io_error("reading", path))?.len();
         let mut chunks = Chunks::new(&segment.file);
         let mut at = segment.data_start;
+        self.last_batch_at = at;
         let bad = loop {
             let start = chunks.read(at, BATCH_HEADER_BYTES).map_err(io_error("reading", path))?;
             let header = BatchHeader::decode(&start, segment.salt).filter(|header| {
@@ -133,6 +148,7 @@ impl Recovery<'_> {
             if let Err(reason) = self.take(&mut stored, at, &header, body) {
                 break Bad::Record(reason);
             }
+            self.last_batch_at = at;
             at = body_at + u64::from(header.body_bytes);
         };
         stored.bytes = at;

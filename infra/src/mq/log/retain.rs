@@ -21,19 +21,7 @@ impl Log {
     /// is tried again the next time.
     pub(in crate::mq) fn retain(&self) {
         loop {
-            let gone = {
-                let mut segments = lock(&self.segments);
-                let total: u64 = segments.iter().map(|stored| stored.bytes).sum();
-                match segments.front() {
-                    Some(oldest) if segments.len() > 1 && self.may_go(oldest, total) => segments.pop_front(),
-                    _ => None,
-                }
-            };
-            let Some(gone) = gone else { break };
-            for slot in gone.last_offsets.keys() {
-                let mut state = self.slots[*slot as usize].partition.lock();
-                state.forget_places(gone.segment.first_batch);
-            }
+            let Some(gone) = self.take_oldest() else { break };
             // Synced one by one: a hole among the segments would be damage to the next start.
             let removed = match fs::remove_file(&gone.segment.path) {
                 // It was removed the last time, and the folder could not be synced.
@@ -49,6 +37,22 @@ impl Log {
             self.counts.deleted_segments.inc();
         }
         self.set_gates();
+    }
+
+    /// Takes the oldest segment out when nobody needs it.
+    fn take_oldest(&self) -> Option<StoredSegment> {
+        let mut segments = lock(&self.segments);
+        let total: u64 = segments.iter().map(|stored| stored.bytes).sum();
+        let is_needed = |oldest: &StoredSegment| !self.may_go(oldest, total);
+        if segments.len() < 2 || segments.front().is_none_or(is_needed) {
+            return None;
+        }
+        let gone = segments.pop_front()?;
+        // While the segments are locked: a reader that does not find this one must see that its records are gone.
+        for slot in gone.last_offsets.keys() {
+            self.slots[*slot as usize].partition.lock().forget_places(gone.segment.first_batch);
+        }
+        Some(gone)
     }
 
     fn may_go(&self, oldest: &StoredSegment, total: u64) -> bool {

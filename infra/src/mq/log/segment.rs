@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,23 @@ impl Segment {
         }
         sync_dir(dir)?;
         Ok(Ok(Segment { first_batch, path, file, data_start: bytes.len() as u64, salt }))
+    }
+
+    /// Makes sure that a batch that was found here is on the disk, and with it the whole file.
+    ///
+    /// It may stand in the page cache only: its writer was killed before the fsync came back, or the fsync failed, after
+    /// which the system takes the pages for written. Written once more, they are synced or refused.
+    pub(super) fn secure(&self, batch: Range<u64>) -> io::Result<()> {
+        #[cfg(test)]
+        crate::mq::power_loss::note(&self.path);
+        let bytes = Chunks::new(&self.file).read(batch.start, (batch.end - batch.start) as usize)?;
+        match self.file.write_all_at(&bytes, batch.start) {
+            // On file systems that write nothing in place. It can still be opened then, as after any kill.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {}
+            written => written?,
+        }
+        self.file.sync_all()
     }
 
     /// Opens a file and checks its header.
