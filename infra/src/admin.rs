@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::shutdown::Shutdown;
 use crate::telemetry::Metrics;
+
+/// How long the end of the port waits for answers under way.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Named conditions that must all hold before traffic should come. Clones share them; any thread may set them.
 #[derive(Debug, Clone, Default)]
@@ -77,9 +81,12 @@ impl AdminServer {
         self.addr
     }
 
-    /// Waits for its end after the shutdown was requested.
-    pub async fn join(self) {
-        let _ = self.task.await;
+    /// Waits for its end after the shutdown was requested. Who has not got his answer a second later, or not asked to
+    /// the end, gets none.
+    pub async fn join(mut self) {
+        if tokio::time::timeout(LAST_ANSWERS, &mut self.task).await.is_err() {
+            self.task.abort();
+        }
     }
 }
 
@@ -155,5 +162,18 @@ mod tests {
         assert!(get(server.addr(), "/metrics").await.contains("\nprocess_pid "));
         shutdown.trigger();
         server.join().await;
+    }
+
+    #[tokio::test]
+    async fn half_a_request_holds_up_no_stop() {
+        let shutdown = Shutdown::new();
+        let server = serve(([127, 0, 0, 1], 0).into(), Metrics::new(), Readiness::new(), shutdown.clone());
+        let server = server.await.unwrap();
+        let mut half = tokio::net::TcpStream::connect(server.addr()).await.unwrap();
+        half.write_all(b"GET /readyz HT").await.unwrap();
+        // Who comes later is answered: the server has the first one too.
+        assert!(get(server.addr(), "/healthz").await.starts_with("HTTP/1.1 200"));
+        shutdown.trigger();
+        tokio::time::timeout(Duration::from_secs(60), server.join()).await.expect("the port ends");
     }
 }

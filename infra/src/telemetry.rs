@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use lines::Lines;
 pub use trouble::{TROUBLE_LINE_PERIOD, Trouble};
@@ -24,7 +26,12 @@ pub use trouble::{TROUBLE_LINE_PERIOD, Trouble};
 const LAST_LINES_WAIT: Duration = Duration::from_secs(1);
 
 /// The process's log, once it was begun.
-static LOG: OnceLock<Lines> = OnceLock::new();
+static LOG: OnceLock<Log> = OnceLock::new();
+
+struct Log {
+    lines: Lines,
+    format: LogFormat,
+}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -82,7 +89,7 @@ pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
     };
     begun.map_err(|error| LogError(error.to_string()))?;
     // The subscriber can be begun only once, and so can this.
-    let _ = LOG.set(log);
+    let _ = LOG.set(Log { lines: log, format: config.format });
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         tracing::error!(thread = thread.name().unwrap_or("unnamed"), "{panic}");
@@ -96,22 +103,33 @@ pub fn init_logs(config: &LogConfig) -> Result<(), LogError> {
 /// Waits until the lines of the log are written, for a second at most: call it before the process ends.
 pub fn flush_logs() {
     if let Some(log) = LOG.get() {
-        log.flush(LAST_LINES_WAIT);
+        log.lines.flush(LAST_LINES_WAIT);
     }
 }
 
-/// Writes one line to standard error behind those of the log, for a process that is about to end: waits a second
-/// at most for somebody who reads it.
+/// Writes one line to standard error behind those of the log and in its format, whatever the filter says, for a process
+/// that is about to end: waits a second at most for somebody who reads it.
 pub fn last_words(line: &str) {
-    let line = format!("{line}\n");
     match LOG.get() {
         Some(log) => {
-            log.push(line.as_bytes());
-            log.flush(LAST_LINES_WAIT);
+            let line = match log.format {
+                LogFormat::Human => format!("{line}\n"),
+                LogFormat::Json => format!("{}\n", as_json(line)),
+            };
+            log.lines.push(line.as_bytes());
+            log.lines.flush(LAST_LINES_WAIT);
         }
         // Nobody reading it is no reason to panic, as eprintln would.
-        None => drop(std::io::stderr().write_all(line.as_bytes())),
+        None => drop(writeln!(std::io::stderr(), "{line}")),
     }
+}
+
+/// As the subscriber writes an error's line.
+fn as_json(line: &str) -> serde_json::Value {
+    let mut timestamp = String::new();
+    // Into memory: that can't fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    serde_json::json!({"timestamp": timestamp, "level": "ERROR", "message": line, "target": "gochat"})
 }
 
 /// The metrics of a process. Clones share one registry, in which each service has names of its own prefix.
@@ -175,7 +193,7 @@ impl Collector for ProcessCollector {
                 value.metric_type(),
             )?)?;
         }
-        let dropped = ConstCounter::new(LOG.get().map_or(0, Lines::dropped));
+        let dropped = ConstCounter::new(LOG.get().map_or(0, |log| log.lines.dropped()));
         let help = "Log lines dropped because nobody read them fast enough";
         dropped.encode(encoder.encode_descriptor(
             "process_log_lines_dropped",

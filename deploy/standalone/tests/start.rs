@@ -256,3 +256,19 @@ fn the_log_says_what_runs_and_where() {
     assert!(has(&["starting", &version, data.to_str().unwrap()]), "{log}");
     assert!(has(&["ready", &version, &http, &admin, "engine="]), "{log}");
 }
+
+#[test]
+fn a_log_of_json_is_json_to_its_last_line() {
+    let temp = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = temp.path().join("data");
+    let args = ["--listen", &address, "--admin", "127.0.0.1:0", "--data", data.to_str().unwrap()];
+    let output = gochat(&args, &[("GOCHAT__LOG__FORMAT", "json"), ("GOCHAT__LOG__FILTER", "off")]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&said).expect("one line, and that is JSON");
+    assert_eq!(line["level"], "ERROR");
+    assert!(line["timestamp"].as_str().unwrap().starts_with("20"), "{line}");
+    assert!(line["message"].as_str().unwrap().contains("--listen"), "{line}");
+}
