@@ -104,7 +104,7 @@ pub struct LimitsConfig {
     pub heads_max: u32,
     /// Changes in one SetUserSession.
     pub session_changes_max: usize,
-    /// Rows deleted by one PurgeRefreshTokens or PurgeRevocations at most; a larger wish is lowered to it.
+    /// Rows deleted by one purge (of refresh tokens, revocations or task cursors) at most; a larger wish is lowered to it.
     pub purge_max: u32,
     /// How far the moment of a revocation may be ahead of the store's clock; a later one is lowered to it.
     pub revocation_ahead_max_ms: i64,

@@ -121,7 +121,7 @@ async fn writes_of_too_many_bytes_are_refused_and_a_large_one_alone_is_taken() {
 async fn a_read_without_a_connection_is_refused_with_a_time() {
     let bench = open_limited(|config| {
         config.sqlite.readers = 1;
-        config.sqlite.reader_wait_ms = 20;
+        config.sqlite.reader_wait_ms = 300;
         config.sqlite.retry_after_ms = 7;
     })
     .await;

@@ -18,6 +18,9 @@ use crate::metrics::RepoMetrics;
 use crate::store::message_key::KeyHash;
 use crate::store::{Result, refuse};
 
+/// How long opening a reader may take at a start.
+const OPEN_WAIT: Duration = Duration::from_secs(60);
+
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// The embedded database.
@@ -55,7 +58,7 @@ impl SqliteStore {
         begin_log_anew(&config.file, &mut conn).await?;
         let epoch = read_epoch(&mut conn).await.map_err(refuse::database)?;
         let pool = open_readers(config).await?;
-        let readers = Readers::new(pool, config.retry_after_ms, metrics.clone());
+        let readers = Readers::new(pool, config, metrics.clone());
         let writer = Writer::start(conn, writer_options(config), config, key_hash, metrics);
         let copy_options = reader_options(config).thread_name(|_| "repo-copy".to_owned());
         let close_deadline = Duration::from_millis(config.close_deadline_ms);
@@ -142,7 +145,8 @@ async fn open_readers(config: &SqliteConfig) -> Result<SqlitePool> {
     SqlitePoolOptions::new()
         .min_connections(readers)
         .max_connections(readers)
-        .acquire_timeout(Duration::from_millis(config.reader_wait_ms))
+        // Longer than `reader_wait_ms`, which is for who reads: opening them takes its time on a busy machine.
+        .acquire_timeout(Duration::from_millis(config.reader_wait_ms).max(OPEN_WAIT))
         .idle_timeout(None)
         .max_lifetime(None)
         // A ping is a hop to the connection's thread for every read.

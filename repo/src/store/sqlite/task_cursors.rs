@@ -26,11 +26,6 @@ impl SqliteStore {
         let bytes = 64 + task_id.len();
         self.writer.change(DeleteCursor { task_id }, bytes).await
     }
-
-    /// Deletes those that were last set before a moment, `limit` at most; answers how many.
-    pub(crate) async fn purge_task_cursors(&self, updated_before_ms: i64, limit: u32) -> Result<u64> {
-        self.writer.change(PurgeCursors { updated_before_ms, limit }, 64).await
-    }
 }
 
 struct SetCursor {
@@ -68,24 +63,5 @@ impl Change for DeleteCursor {
         let delete = sqlx::query("DELETE FROM task_cursors WHERE task_id = ?").bind(&self.task_id);
         delete.execute(conn).await.map_err(refuse::database)?;
         Ok(())
-    }
-}
-
-/// Reads the whole table, which holds little: a finished task has no cursor.
-struct PurgeCursors {
-    updated_before_ms: i64,
-    limit: u32,
-}
-
-impl Change for PurgeCursors {
-    type Out = u64;
-
-    async fn apply(&self, conn: &mut SqliteConnection) -> Result<u64> {
-        let purge = sqlx::query(
-            "DELETE FROM task_cursors WHERE task_id IN \
-             (SELECT task_id FROM task_cursors WHERE updated_at < ? LIMIT ?)",
-        );
-        let purge = purge.bind(self.updated_before_ms).bind(i64::from(self.limit));
-        Ok(purge.execute(conn).await.map_err(refuse::database)?.rows_affected())
     }
 }
