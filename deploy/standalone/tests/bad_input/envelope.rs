@@ -98,6 +98,10 @@ const ROWS: &[(&str, Answer)] = &[
     (r#"{"type":"send-message","data":{"conversationId":"../world","content":"x","clientMsgId":"c"}}"#, Rejected(1000)),
     (r#"{"type":"send-message","data":{"conversationId":"world","content":"x","clientMsgId":"c","messageType":"html"}}"#, Rejected(1000)),
     (r#"{"type":"send-message","data":{"conversationId":"world","content":"x","clientMsgId":"c","messageType":"system"}}"#, Rejected(1000)),
+    // The same key again: of the same message, and of another one.
+    (r#"{"type":"send-message","data":{"conversationId":"world","content":"once","clientMsgId":"once"}}"#, Fine("message-ack")),
+    (r#"{"type":"send-message","data":{"conversationId":"world","content":"once","clientMsgId":"once"} }"#, Fine("message-ack")),
+    (r#"{"type":"send-message","data":{"conversationId":"world","content":"twice","clientMsgId":"once"}}"#, Rejected(1003)),
     // Where one has no business.
     (r#"{"type":"send-message","data":{"conversationId":"{ann-bob}","content":"x","clientMsgId":"foreign"}}"#, Rejected(1002)),
     (r#"{"type":"send-message","data":{"conversationId":"group_{group}","content":"x","clientMsgId":"foreign"}}"#, Rejected(1002)),
@@ -183,8 +187,8 @@ fn check(house: &mut House, frame: &str, expect: Answer) {
     };
     let answer = loop {
         let answer = client.next();
-        // A send that only logic can refuse is accepted first.
-        if answer["data"]["status"] != "accepted" {
+        // A send that only logic can refuse is accepted first, and what was said in world comes to everybody.
+        if answer["data"]["status"] != "accepted" && answer["type"] != "new-message" {
             break answer;
         }
     };

@@ -1,11 +1,12 @@
 //! Promise: whatever comes in, the answer is exact, the process lives, and everybody else goes on chatting.
 //! Method: tables of bad input against the real binary, one file for each door: what stands in a frame, in a REST call, in a token,
-//! and in a field of text. After each row two people who have nothing to do with it exchange a message.
+//! and in every field of text. After each row two people who have nothing to do with it exchange a message.
 //! Malformed HTTP and framing are tried in core/tests.
 #[path = "../harness/mod.rs"]
 mod harness;
 
 mod envelope;
+mod fields;
 mod rest;
 mod text;
 mod tokens;

@@ -1,11 +1,12 @@
-//! SQL, HTML and stranger things in every field of text: what goes in comes out byte for byte, and nothing else changes.
+//! SQL, HTML and stranger things in what is said and in names: what goes in comes out byte for byte, and nothing else changes.
+//! The fields of an account and those that have a grammar: fields.rs.
 use serde_json::{Value, json};
 
 use crate::House;
 use crate::harness::single;
 
 /// Put together at random (fixed seed), so that each text holds several of them.
-const PIECES: &[&str] = &[
+pub(crate) const PIECES: &[&str] = &[
     "'",
     "\"",
     "`",
@@ -61,9 +62,9 @@ const PIECES: &[&str] = &[
 ];
 
 /// Only a message may hold these.
-const CONTROLS: &[&str] = &["\n", "\r\n", "\t", "\u{0}", "\u{1b}[31m", "\u{7f}", "\u{2028}"];
+pub(crate) const CONTROLS: &[&str] = &["\n", "\r\n", "\t", "\u{0}", "\u{1b}[31m", "\u{7f}", "\u{2028}"];
 
-fn compose(rng: &mut fastrand::Rng, pieces: &[&str], most_chars: usize) -> String {
+pub(crate) fn compose(rng: &mut fastrand::Rng, pieces: &[&str], most_chars: usize) -> String {
     loop {
         let text: String = (0..rng.usize(1..=5)).map(|_| pieces[rng.usize(..pieces.len())]).collect();
         if text.chars().count() <= most_chars && !text.trim().is_empty() {
@@ -72,8 +73,13 @@ fn compose(rng: &mut fastrand::Rng, pieces: &[&str], most_chars: usize) -> Strin
     }
 }
 
+/// As it stands in a path or a query.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
 /// What Ann has, as she sees it.
-fn belongings(house: &House) -> Value {
+pub(crate) fn belongings(house: &House) -> Value {
     let get = |path: &str| house.server.call("GET", path, Some(&house.ann.token), None).1;
     let conversation = single(&house.ann, &house.bob);
     json!([
@@ -106,8 +112,7 @@ fn what_goes_in_comes_out_and_nothing_else_changes() {
         let found = house.server.call("GET", "/api/users?username=mal", Some(&house.bob.token), None).1;
         assert_eq!(found["displayName"], json!(name));
         // As a name to look for it finds nobody: it is none.
-        let sought: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let path = format!("/api/users?username={sought}");
+        let path = format!("/api/users?username={}", escaped(&name));
         let (status, answer) = house.server.call("GET", &path, Some(&house.mal.token), None);
         assert!(matches!(status, 400 | 404), "{name:?}: {answer}");
 

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::House;
-use crate::harness::until;
+use crate::harness::{Client, until};
 
 /// The server's own key, which only a test of the whole may read.
 struct Key {
@@ -111,6 +111,7 @@ fn status_of(house: &House, token: &str) -> u16 {
 #[test]
 fn no_bad_token_opens_a_door() {
     let mut house = House::open();
+    let mut open = house.server.connect(&house.mal);
     for (what, token) in bad_tokens(&house) {
         let bearer = format!("Bearer {token}");
         let headers = [("Authorization", bearer.as_str())];
@@ -121,9 +122,20 @@ fn no_bad_token_opens_a_door() {
             let offered = format!("gochat.v1, bearer.{token}");
             is_refused_upgrade(&mut house, what, "/ws", &[("Sec-WebSocket-Protocol", &offered)]);
         }
+        is_refused_renewal(&mut house, what, &mut open, &token);
         house.is_well(what);
     }
     house.assert_all_right();
+}
+
+/// On a socket that is open, and stays so.
+fn is_refused_renewal(house: &mut House, what: &str, open: &mut Client, token: &str) {
+    open.send("auth", json!({"token": token}));
+    let refused = open.next();
+    let found = (refused["type"].clone(), refused["data"]["code"].as_u64());
+    house.expect(what, found, ("error".into(), Some(1006)), &refused);
+    open.send("ping", json!({}));
+    open.wait_for("pong", |_| true);
 }
 
 /// A login of Mal as another device: its access token and its refresh token.
