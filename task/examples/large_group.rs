@@ -1,6 +1,6 @@
 //! What one message costs in a group of 100,000, and what others feel of it:
-//! `cargo run --release -p gochat-task --example large_group -- 100000 10000 4 5` for members, members online, gateways
-//! and messages. All is on disk below the present folder and removed at the end.
+//! `cargo run --release -p gochat-task --example large_group -- 100000 10000 4 5 10` for members, members online,
+//! gateways, messages, and pages between two cursors. All is on disk below the present folder and removed at the end.
 // That lint guards memory per connection; an example has none.
 #![allow(clippy::large_futures)]
 
@@ -18,11 +18,12 @@ async fn main() {
     let mut next = |default| numbers.next().unwrap_or(default);
     let (members, online) = (next(100_000), next(10_000));
     let (gateways, messages) = (next(4) as u32, next(5));
+    let config = TaskConfig { fan_out_cursor_every_pages: next(10) as u32, ..TaskConfig::default() };
     let crowd = Crowd { members, online, gateways, messages };
     // Not in /tmp, where memory may stand for a disk.
     let dir = tempfile::tempdir_in(".").expect("a folder");
     let begun = Instant::now();
-    let house = House::open(dir.path(), crowd, TaskConfig::default()).await;
+    let house = House::open(dir.path(), crowd, config).await;
     println!("{crowd:?}: built in {:.1} s", begun.elapsed().as_secs_f64());
     let built_kib = status_kib("VmRSS:");
     // Forgets the peak of building.

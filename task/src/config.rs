@@ -20,6 +20,8 @@ pub struct TaskConfig {
     pub turns_at_once: usize,
     /// Members of a large group asked for in one turn, 1 to 1,000.
     pub fan_out_page_members: u32,
+    /// After so many pages the store is told where a fan-out stands. After a crash at most so many are sent again.
+    pub fan_out_cursor_every_pages: u32,
     /// First wait after a failed turn; it doubles up to `backoff_max_ms`, and is shortened by up to a half by chance.
     pub backoff_min_ms: u64,
     pub backoff_max_ms: u64,
@@ -51,6 +53,7 @@ impl Default for TaskConfig {
             ahead_max_tasks: 4096,
             turns_at_once: 4,
             fan_out_page_members: 1000,
+            fan_out_cursor_every_pages: 10,
             backoff_min_ms: 100,
             backoff_max_ms: 60_000,
             panics_max: 3,
@@ -87,6 +90,9 @@ impl TaskConfig {
         }
         if !(1..=1000).contains(&self.fan_out_page_members) {
             return bad("fan_out_page_members", "must be 1 to 1,000");
+        }
+        if self.fan_out_cursor_every_pages == 0 {
+            return bad("fan_out_cursor_every_pages", "must be at least 1");
         }
         if self.backoff_min_ms == 0 || self.backoff_min_ms > self.backoff_max_ms {
             return bad("backoff_min_ms", "must be at least 1 and at most backoff_max_ms");

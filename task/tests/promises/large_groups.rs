@@ -32,7 +32,13 @@ use crate::support::crowd::{self, Crowd};
 use crate::support::{GATEWAYS, House, unix_ms};
 
 fn pages_of_three() -> TaskConfig {
-    TaskConfig { fan_out_page_members: 3, backoff_min_ms: 1, backoff_max_ms: 2, ..TaskConfig::default() }
+    TaskConfig {
+        fan_out_page_members: 3,
+        fan_out_cursor_every_pages: 1,
+        backoff_min_ms: 1,
+        backoff_max_ms: 2,
+        ..TaskConfig::default()
+    }
 }
 
 fn stored(group_id: u64, seq_id: u64) -> Stored {
@@ -192,6 +198,31 @@ async fn after_a_crash_it_goes_on_where_it_was() {
     let told = house.told().await;
     assert_eq!(users_of(&told["gw-a"], 1), [1, 5, 7, 9]);
     assert_eq!(users_of(&told["gw-b"], 1), [5, 6, 8, 10]);
+    assert_eq!(house.cursor("fanout-7001").await, None);
+    stop.trigger();
+    again.join().await;
+}
+
+#[tokio::test]
+async fn a_crash_costs_no_more_pages_twice_than_are_between_two_cursors() {
+    let house = group_of_ten().await;
+    // Three pages are sent, the fourth is cut off.
+    let (let_in, fourth_page) = (Door::closed(), Door::closed());
+    let_in.open();
+    house.faults.plan("GetOnlineGroupMembers", 3, Fault::Hold(let_in));
+    house.faults.plan("GetOnlineGroupMembers", 1, Fault::Hold(fourth_page.clone()));
+    let config = TaskConfig { fan_out_cursor_every_pages: 2, ..pages_of_three() };
+    let (task, shutdown, _) = house.start(config.clone()).await;
+    house.send("group_7", fan_out(stored(7, 1), 7)).await;
+    fourth_page.arrival().await;
+    assert_eq!(house.cursor("fanout-7001").await, Some(6), "behind two pages, and not yet behind the third");
+    drop(task);
+    drop(shutdown);
+    let (again, stop, metrics) = house.start(config).await;
+    house.until(|| done(&metrics, 1)).await;
+    let told = house.told().await;
+    assert_eq!(users_of(&told["gw-a"], 1), [1, 5, 7, 9, 7, 9]);
+    assert_eq!(users_of(&told["gw-b"], 1), [5, 6, 8, 8, 10]);
     assert_eq!(house.cursor("fanout-7001").await, None);
     stop.trigger();
     again.join().await;
