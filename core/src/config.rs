@@ -94,7 +94,8 @@ pub struct Config {
     /// Time for a whole WebSocket message, or a control frame alone, from its first byte. Over: closed with 1008
     /// ([`crate::CloseReason::MessageDeadline`]).
     pub message_deadline_ms: u64,
-    /// Quiet time after which a WebSocket connection is sent a ping.
+    /// Quiet time after which a WebSocket connection is sent a ping. One whose socket takes no more is not: the ping would
+    /// stand behind what the peer has not read, and `write_deadline_ms` is for such.
     pub ping_interval_ms: u64,
     /// Time after our ping in which any byte must arrive. Over: closed ([`crate::CloseReason::Idle`]).
     pub pong_deadline_ms: u64,

@@ -144,7 +144,8 @@ fn writers_of_one_byte_at_a_time() {
 
 #[test]
 fn peers_that_have_vanished() {
-    let config = Config { ping_interval_ms: 20, pong_deadline_ms: 3_000, ..config() };
+    let config =
+        Config { ping_interval_ms: 20, pong_deadline_ms: 3_000, write_deadline_ms: 3_000, ..config() };
     amid_healthy_clients(&config, |server| {
         // As the server sees it, a peer without a network is one who takes what the window allows and answers nothing. One
         // half has bytes on the way to it besides.
@@ -155,7 +156,10 @@ fn peers_that_have_vanished() {
             let post = Post::ToKey(91, "x".repeat(32 * 1024));
             server.mailboxes().shard(0).post_wait(post, 1, rig::PATIENCE).expect("room");
         }
-        server.until(|stats| stats.closes.of(CloseReason::Idle), 10);
+        let given_up = |stats: &gochat_core::ShardStats| {
+            stats.closes.of(CloseReason::Idle) + stats.closes.of(CloseReason::WriteDeadline)
+        };
+        server.until(given_up, 10);
         drop(gone);
     });
 }

@@ -154,3 +154,39 @@ fn buffers_that_nobody_needs_are_kept_within_bounds_or_freed() {
     check(256, 1_000, 0..20_000);
     check(0, 64 * 1024, 0..1);
 }
+
+#[test]
+fn little_input_does_not_hold_a_large_buffer() {
+    on_each_driver(&config(), |server| {
+        let (whole, hello) = (frame(0x81, &[b'x'; 40_000]), frame(0x81, b"hello"));
+        let mut little = server.join_plain(2, &[]);
+        let mut large = server.join_plain(1, &[]);
+        let mut leave_a_large_one = || {
+            large.send(&whole[..30_000]);
+            server.until(|stats| stats.input_bytes, 30_000);
+            large.send(&whole[30_000..]);
+            assert_eq!(large.frame().1.len(), 40_000);
+            let free = server.sum(|stats| stats.free_bytes);
+            assert!(free >= 40_000, "{free} in the free list");
+        };
+        // The budgets count what is kept. What comes back from a little use shows how much was held.
+        let freed = || {
+            let free = server.sum(|stats| stats.free_bytes);
+            assert!(free < 20_000, "{free} held for a few bytes");
+        };
+        leave_a_large_one();
+        little.send(&hello[..4]);
+        server.until(|stats| stats.input_bytes, 4);
+        little.send(&hello[4..]);
+        assert_eq!(little.frame().1, b"hello");
+        freed();
+        leave_a_large_one();
+        let mut request = Plain { stream: server.connect() };
+        request.send(b"GET /no");
+        server.until(|stats| stats.input_bytes, 7);
+        request.send(b"ne HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(request.head().starts_with("HTTP/1.1 404 "));
+        server.until(|stats| stats.input_bytes, 0);
+        freed();
+    });
+}

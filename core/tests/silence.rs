@@ -28,6 +28,31 @@ fn who_answers_pings_stays_and_who_does_not_goes() {
 }
 
 #[test]
+fn who_still_has_to_read_is_not_taken_for_silent() {
+    let config = Config {
+        ping_interval_ms: 50,
+        pong_deadline_ms: 100,
+        write_deadline_ms: 3_600_000,
+        outbox_connection_max_bytes: 64 << 20,
+        ..config()
+    };
+    on_each_driver(&config, |server| {
+        // It is blocked by the echoes long before its last byte has come, so that it is never silent and free to read.
+        let echoes = frame(0x81, &[b'x'; 60_000]).repeat(250);
+        let slow = server.join_over(server.connect_narrow(), 1, &echoes);
+        server.until(|stats| stats.messages_in, 250);
+        // A ping would stand behind all that; the write deadline is for such. Another client shows that the time is over.
+        let silent = server.join_plain(2, &[]);
+        let ends = std::iter::from_fn(|| Some(server.told()));
+        let mut ends = ends.filter(|told| matches!(told, Told::Close { .. }));
+        let Some(Told::Close { key, reason, .. }) = ends.next() else { panic!("an end") };
+        assert_eq!((key, reason), (2, CloseReason::Idle));
+        assert_eq!(server.sum(|stats| stats.ws_connections), 1);
+        drop((slow, silent));
+    });
+}
+
+#[test]
 fn timers_of_the_app_fire() {
     on_each_driver(&config(), |server| {
         let mut client = server.join_plain(1, &frame(0x81, b"timer 42"));

@@ -6,6 +6,7 @@ use super::id::ConnId;
 use super::machine::{ControlRate, Phase, Reaction, Then, react};
 use crate::app::{App, CloseReason};
 use crate::reasons::ConnectionRefused;
+use crate::shard::memory::fit;
 use crate::shard::state::{Conn, State, Timer};
 use crate::shard::{Shard, call};
 use crate::socket::{Direction, Socket, would_block};
@@ -190,6 +191,8 @@ fn keep<A: App>(state: &mut State<A>, id: ConnId, assembly: Option<Box<Assembly>
     if assembly.is_empty() || !understood {
         return state.free_assembly(*assembly);
     }
+    fit(&mut assembly.raw);
+    fit(&mut assembly.message);
     let bytes = assembly.bytes();
     state.input_bytes = state.input_bytes - assembly.accounted + bytes;
     assembly.accounted = bytes;

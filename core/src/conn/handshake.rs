@@ -12,6 +12,7 @@ use crate::mailbox::RefusedBy;
 use crate::proxies::is_trusted;
 use crate::reasons::{ConnectionRefused, HttpEnd};
 use crate::shard::http::Stage;
+use crate::shard::memory::fit;
 use crate::shard::peers::Peer;
 use crate::shard::state::{State, Timer};
 use crate::shard::{Control, Handoff, Shard, call};
@@ -315,6 +316,7 @@ impl<A: App> Exchange<A> {
             self.unread = state.take_buffer();
         }
         self.unread.extend_from_slice(bytes);
+        fit(&mut self.unread);
         state.input_bytes += bytes.len();
         self.accounted += bytes.len();
         true
@@ -329,6 +331,8 @@ impl<A: App> Exchange<A> {
         self.used = 0;
         if self.unread.is_empty() {
             state.free_buffer(std::mem::take(&mut self.unread));
+        } else {
+            fit(&mut self.unread);
         }
     }
 

@@ -28,6 +28,16 @@ pub(crate) enum Step {
 const UPGRADED_TASK_BYTES: usize = 700;
 const HTTP_TASK_BYTES: usize = 1_070;
 
+/// Room that a buffer of incomplete input may have besides twice what it keeps.
+const SLACK_BYTES: usize = 512;
+
+/// Frees the room of a buffer that is much more than it keeps, since the budgets count what is kept.
+pub(crate) fn fit(buffer: &mut Vec<u8>) {
+    if buffer.capacity() > 2 * buffer.len() + SLACK_BYTES {
+        buffer.shrink_to_fit();
+    }
+}
+
 /// Live bytes of a shard by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Live {

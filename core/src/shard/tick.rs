@@ -101,6 +101,11 @@ fn expire_quiet<A: App>(state: &mut State<A>, id: ConnId) {
     if conn.phase != Phase::Open {
         return;
     }
+    if conn.blocked_since_ms.is_some() {
+        // A ping would stand behind what the peer has not read yet, and its answer come late. As long as the peer takes
+        // something it lives, and the write deadline ends one that doesn't.
+        (conn.last_in_ms, conn.pinged_ms) = (state.now_ms, None);
+    }
     match quiet(state.now_ms, conn.last_in_ms, conn.pinged_ms, &state.config) {
         Quiet::LookAt(at_ms) => state.wheel.insert(at_ms, Timer::Quiet(id)),
         Quiet::Ping(again_ms) => {
