@@ -111,10 +111,14 @@ impl Worker {
 
     pub(super) fn run(mut self) -> Harvest {
         let mut events = Events::with_capacity(EVENTS_MAX);
-        while !self.control.is_abandoned() && !self.is_over() {
+        loop {
             let now_us = self.control.now_us();
             self.connect_some(now_us);
+            // Before the look at the end: a thread that wakes up late for it still sends all that became due.
             self.send_due(now_us);
+            if self.control.is_abandoned() || self.is_over(now_us) {
+                break;
+            }
             if now_us >= self.hand_over_at_us {
                 self.hand_over_at_us = now_us + HAND_OVER_US;
                 self.hand_over();
@@ -134,14 +138,12 @@ impl Worker {
     }
 
     /// Everything is answered, or the time for it is over.
-    fn is_over(&self) -> bool {
+    fn is_over(&self, now_us: u64) -> bool {
         let give_up_at_us = self.control.give_up_at_us();
+        let is_all_sent = now_us >= self.control.send_until_us();
+        let is_answered = |conn: &Conn| matches!(conn.wire, Wire::Gone) || conn.line.unanswered() == 0;
         give_up_at_us != u64::MAX
-            && (self.control.now_us() >= give_up_at_us
-                || self
-                    .conns
-                    .iter()
-                    .all(|conn| matches!(conn.wire, Wire::Gone) || conn.line.unanswered() == 0))
+            && (now_us >= give_up_at_us || is_all_sent && self.conns.iter().all(is_answered))
     }
 
     fn hand_over(&mut self) {

@@ -28,6 +28,14 @@ pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> Result<(), Loa
     write_text(path, &(text + "\n"))
 }
 
+/// The page with the report in it.
+pub(crate) fn write_html(path: &Path, report: &impl Serialize) -> Result<(), LoadError> {
+    const PAGE: &str = include_str!("page.html");
+    let json = serde_json::to_string(report).map_err(std::io::Error::other).map_err(not_written)?;
+    // In a script element only `</` could end it early, and `<!--` change how it is read; both stand in strings only.
+    write_text(path, &PAGE.replace("@REPORT@", &json.replace('<', "\\u003c")))
+}
+
 /// A line for each interval.
 pub(crate) fn write_csv(path: &Path, intervals: &[Interval]) -> Result<(), LoadError> {
     let mut text = "at_s,seconds,done,p50_us,p90_us,p99_us,p999_us,max_us\n".to_owned();

@@ -30,7 +30,7 @@ use crate::exit::Exit;
 use crate::latency::Latency;
 use crate::report::{
     Asserted, Better, FORMAT, Figures, Fingerprint, LatencyReport, Report, VerdictReport, write_csv,
-    write_json,
+    write_html, write_json,
 };
 
 /// Something to do to a server, with its parameters.
@@ -154,6 +154,9 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
         .unwrap_or_else(|| format!("perf-reports/{}-{started_unix_ms}.json", S::NAME).into());
     write_json(&path, &report)?;
     say(format_args!("report: {}", path.display()));
+    if let Some(path) = &options.html {
+        write_html(path, &report)?;
+    }
     if let Some(path) = &options.csv {
         write_csv(path, &report.intervals)?;
     }

@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Write the seconds of the run here: rate and latency of each
     #[arg(long)]
     pub(crate) csv: Option<PathBuf>,
+    /// Write the report here as a page with plots, which needs nothing else
+    #[arg(long)]
+    pub(crate) html: Option<PathBuf>,
     /// Write the raw latencies here, in HdrHistogram's log format
     #[arg(long)]
     pub(crate) hlog: Option<PathBuf>,

@@ -20,6 +20,9 @@ pub(crate) struct Talk {
     /// How long messages become due
     #[arg(long, default_value_t = 15.0)]
     seconds: f64,
+    /// The pause after connecting: a server may remember for some seconds that members were away
+    #[arg(long, default_value_t = 3.0)]
+    warm_seconds: f64,
     /// How long the unfinished and the last deliveries may take after the sending, with the final reading
     #[arg(long, default_value_t = 120.0)]
     settle_seconds: f64,
@@ -170,7 +173,8 @@ impl Talk {
         if !(rate > 0.0 && rate <= 1e6 && self.seconds > 0.0) {
             return bad("--rate and --seconds must be above 0");
         }
-        check_seconds("--seconds and --settle-seconds", &[self.seconds, self.settle_seconds])
+        let times = [self.seconds, self.warm_seconds, self.settle_seconds];
+        check_seconds("--seconds, --warm-seconds and --settle-seconds", &times)
     }
 
     fn run(
@@ -185,6 +189,7 @@ impl Talk {
         say(format_args!("{members} members, {} messages/s for {} s", config.rate_per_s, self.seconds));
         let load = ChatLoad::start(config)?;
         fleet.wait_connected(&load, members)?;
+        std::thread::sleep(Duration::from_secs_f64(self.warm_seconds));
         let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
         let delivered = load.progress().delivered;
         let outcome = course::settle(load, members, Duration::from_secs_f64(self.settle_seconds));

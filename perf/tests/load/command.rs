@@ -202,8 +202,26 @@ fn played(fake: &Fake, words: &[&str], code: i32) -> (Value, Value) {
 #[test]
 fn each_message_of_a_room_reaches_everybody() {
     let rooms: [(&[&str], &[u64]); 2] = [
-        (&["group", "--members", "4", "--rate", "100", "--seconds", "0.5"], &[1, 2, 3, 4]),
-        (&["fan-out", "--receivers", "3", "--rate", "100", "--seconds", "0.5", "--in-flight", "2"], &[1]),
+        (
+            &["group", "--members", "4", "--rate", "100", "--seconds", "0.5", "--warm-seconds", "0"],
+            &[1, 2, 3, 4],
+        ),
+        (
+            &[
+                "fan-out",
+                "--receivers",
+                "3",
+                "--rate",
+                "100",
+                "--seconds",
+                "0.5",
+                "--in-flight",
+                "2",
+                "--warm-seconds",
+                "0",
+            ],
+            &[1],
+        ),
     ];
     for (words, writers) in rooms {
         let fake = Fake::start(Fault::None);

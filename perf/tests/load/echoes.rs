@@ -3,6 +3,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tungstenite::{Message, WebSocket};
@@ -19,7 +20,11 @@ enum Fault {
     /// Other letters, of the same length.
     Change,
     HangUp,
+    /// Says nothing for a second, once.
+    Stall,
 }
+
+const STALL: Duration = Duration::from_secs(1);
 
 fn serve(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,6 +57,10 @@ fn echo(mut socket: WebSocket<TcpStream>, fault: Fault) {
             Fault::Swap => std::iter::once(text).chain(held.take()).collect(),
             Fault::Change if strikes => vec![text.to_uppercase().into()],
             Fault::HangUp if strikes => return,
+            Fault::Stall if number == 10 => {
+                std::thread::sleep(STALL);
+                vec![text]
+            }
             _ => vec![text],
         };
         for reply in replies {
@@ -67,7 +76,7 @@ fn run(fault: Fault, more: &[&str], code: i32) -> Value {
     let json = dir.path().join("report.json");
     let output = Command::new(env!("CARGO_BIN_EXE_gochat-perf"))
         .args(["echo", "--url", &format!("http://{}", serve(fault)), "--json", json.to_str().unwrap()])
-        .args(["--connections", "6", "--seconds", "0.5"])
+        .args(["--connections", "6"])
         .args(more)
         .output()
         .unwrap();
@@ -87,7 +96,8 @@ const COUNTED: [&str; 6] = ["--rate", "600", "--depth", "8", "--checked-every", 
 fn every_message_comes_back_in_the_open_loop() {
     for how in [CHECKED, COUNTED] {
         for size in ["24", "128", "70000"] {
-            let report = run(Fault::None, &[&how[..], &["--message-bytes", size]].concat(), 0);
+            let report =
+                run(Fault::None, &[&how[..], &["--seconds", "0.5", "--message-bytes", size]].concat(), 0);
             assert_eq!(
                 (&report["result"]["sent"], &report["result"]["answered"]),
                 (&300.into(), &300.into())
@@ -101,7 +111,7 @@ fn every_message_comes_back_in_the_open_loop() {
 #[test]
 fn a_closed_loop_tells_its_rate_and_no_latency() {
     for depth in ["1", "16"] {
-        let report = run(Fault::None, &["--depth", depth, "--checked-every", "3"], 0);
+        let report = run(Fault::None, &["--seconds", "0.5", "--depth", depth, "--checked-every", "3"], 0);
         let result = &report["result"];
         assert_eq!(result["sent"], result["answered"]);
         assert!(result["answered"].as_u64() > Some(60), "{result}");
@@ -113,7 +123,7 @@ fn a_closed_loop_tells_its_rate_and_no_latency() {
 #[test]
 fn broken_echoes_are_found() {
     let found = |fault, how: [&str; 6], what: &str| {
-        let report = run(fault, &[&how[..], &["--settle-seconds", "1"]].concat(), 1);
+        let report = run(fault, &[&how[..], &["--seconds", "0.5", "--settle-seconds", "1"]].concat(), 1);
         assert!(report["verdict"][what].as_u64() > Some(0), "{fault:?} {how:?}: {}", report["verdict"]);
     };
     found(Fault::Drop, CHECKED, "lost");
@@ -123,4 +133,13 @@ fn broken_echoes_are_found() {
     found(Fault::Swap, CHECKED, "out_of_order");
     found(Fault::Change, CHECKED, "phantom");
     found(Fault::HangUp, COUNTED, "lost");
+}
+
+#[test]
+fn a_stall_counts_for_every_message_that_had_to_wait_behind_it() {
+    let report = run(Fault::Stall, &[&CHECKED[..], &["--seconds", "2"]].concat(), 0);
+    // Each connection stalls for one second of two: what became due in the first half of it waits half a second or more, a
+    // quarter of all. A tool that waits with the server would have seen one slow message on each connection, 6 of 1,200.
+    assert_eq!(report["latencies"]["echo"]["count"], 1200);
+    assert!(report["figures"]["p90"]["value"].as_f64() >= Some(500_000.0), "{}", report["latencies"]["echo"]);
 }

@@ -6,5 +6,6 @@ mod echoes;
 mod endures;
 mod fake;
 mod finds;
+mod page;
 mod report;
 mod schema;
