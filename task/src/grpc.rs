@@ -74,6 +74,7 @@ impl DeadLetterService for DeadLetters {
         let position = self.producer.send_wait(again).await.map_err(not_taken)?;
         self.metrics.replayed.inc();
         tracing::info!(
+            number = offset,
             topic,
             partition = position.partition,
             offset = position.offset,

@@ -160,3 +160,31 @@ fn the_socket_of_a_killed_server_is_replaced_and_its_owner_s_alone() {
     assert!(server.terminate().success());
     assert!(!socket.exists());
 }
+
+#[test]
+fn what_an_operator_changes_is_in_the_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let (data, log, config) =
+        (temp.path().join("data"), temp.path().join("log"), temp.path().join("gochat.toml"));
+    fs::write(&config, "[logic.limits]\ncontent_max_bytes = 8\n").unwrap();
+    let file = fs::File::create(&log).unwrap();
+    let server = Server::start_logging_to(&data, &["--config", config.to_str().unwrap()], file.into());
+    let (ann, bob) = (server.user("ann"), server.user("bob"));
+    let mut a = server.connect(&ann);
+    a.say(&single(&ann, &bob), "too long for the pipeline", "a-1");
+    a.wait_for("message-ack", |d| d["status"] == "rejected");
+    let backup = temp.path().join("backup");
+    for (args, words) in [
+        (&["users", "ban", "bob"][..], &["user banned", "bob", bob.id.as_str(), "changed=true"][..]),
+        (&["users", "unban", "bob"], &["user unbanned", "bob", bob.id.as_str(), "changed=true"]),
+        (&["dead-letters", "replay", "0"], &["replayed a dead letter", "number=0", "gochat.upstream"]),
+        (&["keys", "rotate"], &["keys rotated"]),
+        (&["backup", backup.to_str().unwrap()], &["backup made", backup.to_str().unwrap()]),
+    ] {
+        harness::until("the command is taken", || gochat(&data, args).status.success());
+        harness::until("the log has its line", || {
+            let log = fs::read_to_string(&log).unwrap();
+            log.lines().any(|line| line.contains("INFO") && words.iter().all(|word| line.contains(word)))
+        });
+    }
+}

@@ -37,7 +37,9 @@ impl Accounts {
             ..Default::default()
         };
         self.revoker.revoke(request).await?;
-        Ok(BanUserResponse { user_id: user.user_id, changed: user.status() != UserStatus::Banned })
+        let changed = user.status() != UserStatus::Banned;
+        tracing::info!(user = user.username, user_id = user.user_id, changed, "user banned");
+        Ok(BanUserResponse { user_id: user.user_id, changed })
     }
 
     async fn unban(&self, username: String) -> Result<UnbanUserResponse, Error> {
@@ -48,6 +50,7 @@ impl Accounts {
             let update = repo::UpdateUserRequest { user_id: user.user_id, status, ..Default::default() };
             self.users.clone().update_user(update).await?;
         }
+        tracing::info!(user = user.username, user_id = user.user_id, changed, "user unbanned");
         Ok(UnbanUserResponse { user_id: user.user_id, changed })
     }
 
