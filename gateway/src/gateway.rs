@@ -20,7 +20,7 @@ use gochat_proto::topics;
 use tokio::{
     runtime::Handle,
     sync::{Notify, oneshot, watch},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
 
@@ -29,6 +29,7 @@ use crate::{
     auth::UpgradeRules,
     config::{GatewayConfig, InvalidConfig},
     downstream::tail::Follower,
+    health::{Health, Part},
     mail::Mail,
     opening,
     presence::Presence,
@@ -97,6 +98,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     mailboxes: Mailboxes<Mail>,
     readiness: Readiness,
+    health: JoinHandle<()>,
     /// Tasks that have no end of their own.
     tasks: Vec<JoinHandle<()>>,
     /// Turns true when connections are taken.
@@ -116,26 +118,13 @@ impl Gateway {
         // From its end, before anyone can learn that a client is connected here.
         let tail = deps.queue.tail(topics::DOWNSTREAM, deps.slot)?;
         let events = revoke::follow::tails(&deps.queue)?;
-        let instance: Arc<str> = deps.instance_id.into();
+        let instance: Arc<str> = deps.instance_id.as_str().into();
         let clients = Clients::new(&deps.logic);
         let (side, lanes) = Side::new(&config.side);
         let (presence, reporter) = Presence::new(&config.presence, Arc::clone(&instance), deps.slot);
         let mut depths = lanes.depths(&config.side);
         depths.push(presence.depth());
-        let shared = Arc::new(Shared {
-            frame_limits: frame_limits(&config),
-            upgrade_rules: UpgradeRules {
-                allow_query_token: config.auth.allow_query_token,
-                allowed_origins: config.auth.allowed_origins.clone(),
-            },
-            keys: deps.keys,
-            instance: Arc::clone(&instance),
-            slot: deps.slot,
-            producer: deps.queue.producer(),
-            side,
-            presence,
-            config,
-        });
+        let shared = share(config, &deps, &instance, side, presence);
         let of_shards = Arc::clone(&shared);
         let edge = shared.config.edge_in_use(shards(shared.config.shards));
         let engine = Engine::start(edge, move |start| Shard::new(Arc::clone(&of_shards), start.mailboxes))?;
@@ -143,7 +132,7 @@ impl Gateway {
         tracing::info!(address = %engine.local_addr(), shards = mailboxes.len(), engine = %engine.engine_in_use(),
             "gateway listens");
         let counters = Arc::new(SideCounters::default());
-        lanes.start(&deps.runtime, &clients, &mailboxes, &counters.panics);
+        let lanes = lanes.start(&deps.runtime, &clients, &mailboxes, &counters.panics);
         let reporting = reporter.run(clients.clone(), mailboxes.clone(), Arc::clone(&counters));
         let publishing = admin::publish(
             &deps.metrics,
@@ -156,8 +145,11 @@ impl Gateway {
         let config = &shared.config;
         let (opening, open) =
             opening::start(&deps.runtime, config, events, &clients, &mailboxes, &counters, &deps.readiness);
-        let spawn = &deps.runtime;
-        let tasks = [spawn.spawn(reporting), spawn.spawn(publishing)].into_iter().chain(opening).collect();
+        let [following, opening] = opening;
+        let mut tasks = vec![deps.runtime.spawn(reporting), deps.runtime.spawn(publishing), following];
+        let mut parts = parts(lanes, &tasks);
+        // That one ends when connections are taken.
+        tasks.push(opening);
         let stop_tail = Arc::new(Notify::new());
         let follower = Follower {
             tail,
@@ -167,8 +159,16 @@ impl Gateway {
             counters,
             stop: Arc::clone(&stop_tail),
         };
-        let tail_thread = follow(follower, deps.runtime)?;
+        let (tail_thread, tail_part) = follow(follower, deps.runtime.clone())?;
+        parts.push(tail_part);
+        let health = Health {
+            parts,
+            mailboxes: mailboxes.clone(),
+            readiness: deps.readiness.clone(),
+            config: config.health.clone(),
+        };
         Ok(Gateway {
+            health: deps.runtime.spawn(health.run()),
             engine,
             shared,
             mailboxes,
@@ -205,6 +205,9 @@ impl Gateway {
         self.readiness.not_ready(CONDITION, "draining");
         let deadlines = self.shared.config.drain.clone();
         let acks_complete = within(deadlines.acks_deadline_ms, self.acks()).await;
+        // From here on parts end because they should.
+        self.health.abort();
+        let _ = self.health.await;
         self.engine.drain();
         let mut tasks = self.tasks.into_iter();
         let reporting = tasks.next();
@@ -262,6 +265,40 @@ fn join(mut engine: Arc<Engine<Shard>>) -> gochat_core::DrainReport {
     }
 }
 
+fn share(
+    config: GatewayConfig,
+    deps: &GatewayDeps,
+    instance: &Arc<str>,
+    side: Side,
+    presence: Presence,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        frame_limits: frame_limits(&config),
+        upgrade_rules: UpgradeRules {
+            allow_query_token: config.auth.allow_query_token,
+            allowed_origins: config.auth.allowed_origins.clone(),
+        },
+        keys: deps.keys.clone(),
+        instance: Arc::clone(instance),
+        slot: deps.slot,
+        producer: deps.queue.producer(),
+        side,
+        presence,
+        config,
+    })
+}
+
+/// What must not end before the gateway does; the tasks in the order in which they were started.
+fn parts([auth, data]: [AbortHandle; 2], tasks: &[JoinHandle<()>]) -> Vec<Part> {
+    let names = ["the reporter of sessions", "the collector of counters", "the follower of revocations"];
+    let lanes = [
+        Part::Task("the lane of calls that hash passwords", auth),
+        Part::Task("the lane of calls to logic", data),
+    ];
+    let named = names.into_iter().zip(tasks).map(|(name, task)| Part::Task(name, task.abort_handle()));
+    lanes.into_iter().chain(named).collect()
+}
+
 fn frame_limits(config: &GatewayConfig) -> FrameLimits {
     FrameLimits {
         content_max_bytes: config.upstream.content_max_bytes,
@@ -275,9 +312,14 @@ fn shards(configured: usize) -> usize {
     if configured > 0 { configured } else { cores.saturating_sub(1).max(1) }
 }
 
-fn follow(follower: Follower, runtime: Handle) -> Result<thread::JoinHandle<()>, GatewayError> {
-    thread::Builder::new()
+fn follow(follower: Follower, runtime: Handle) -> Result<(thread::JoinHandle<()>, Part), GatewayError> {
+    let (alive, end) = oneshot::channel();
+    let thread = thread::Builder::new()
         .name("gateway-down".to_owned())
-        .spawn(move || runtime.block_on(follower.run()))
-        .map_err(GatewayError::Thread)
+        .spawn(move || {
+            let _alive = alive;
+            runtime.block_on(follower.run());
+        })
+        .map_err(GatewayError::Thread)?;
+    Ok((thread, Part::Thread("the thread that reads what goes out", end)))
 }

@@ -17,6 +17,7 @@ mod config;
 mod downstream;
 mod frames;
 mod gateway;
+mod health;
 mod life;
 mod mail;
 mod opening;
@@ -37,7 +38,7 @@ mod upstream;
 mod web;
 
 pub use config::{
-    AuthConfig, DownstreamConfig, DrainConfig, GatewayConfig, InvalidConfig, PresenceConfig, RateConfig,
-    RequestConfig, RestLimits, SideConfig, UpstreamConfig,
+    AuthConfig, DownstreamConfig, DrainConfig, GatewayConfig, HealthConfig, InvalidConfig, PresenceConfig,
+    RateConfig, RequestConfig, RestLimits, SideConfig, UpstreamConfig,
 };
 pub use gateway::{DrainReport, Gateway, GatewayDeps, GatewayError};

@@ -34,6 +34,8 @@ pub(crate) enum Mail {
     Open(oneshot::Sender<()>),
     /// The gateway wants to know what was counted.
     Sample(oneshot::Sender<Counters>),
+    /// Whether the shard still takes mail.
+    Alive(oneshot::Sender<()>),
     /// No more sends; tell when the queue has answered for all of them.
     Drain(oneshot::Sender<()>),
 }

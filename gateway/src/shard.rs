@@ -261,6 +261,9 @@ impl App for Shard {
                 self.measure(cx.now_ms());
                 let _ = to.send(self.counters.clone());
             }
+            Mail::Alive(to) => {
+                let _ = to.send(());
+            }
             Mail::Drain(done) => self.drain(done),
         }
     }

@@ -8,7 +8,7 @@ mod disk;
 mod support;
 
 use disk::Disk;
-use gochat_infra::mq::{Queue, SendError};
+use gochat_infra::mq::{EmbeddedConfig, Queue, SendError};
 use gochat_infra::telemetry::Metrics;
 use support::*;
 
@@ -64,6 +64,36 @@ fn what_is_consumed_makes_room() {
         assert_eq!(group.lag(), 1, "the commit was kept");
         assert_eq!(read(&mut group, 1).await[0].offset, sent as u64);
     });
+}
+
+#[test]
+fn a_queue_says_why_it_refuses_until_it_takes_again() {
+    let Some(disk) = Disk::for_test("a_queue_says_why_it_refuses_until_it_takes_again", "2m") else {
+        return;
+    };
+    let settings = EmbeddedConfig { refused_retry_ms: 1, ..config(&disk.path().join("queue")) };
+    let queue = Queue::open_embedded(settings).unwrap();
+    let producer = queue.producer();
+    assert_eq!(send(&producer, to(WORK, 0, "before")).unwrap().offset, 0);
+    assert_eq!(queue.trouble(), None);
+    disk.fill(0);
+    while send(&producer, to(WORK, 0, vec![1; 8000])).is_ok() {}
+    let trouble = queue.trouble().expect("trouble");
+    assert!(trouble.contains("space") && trouble.contains("queue"), "{trouble}");
+    disk.free();
+    // Nobody sends: it finds out by itself.
+    let begun = std::time::Instant::now();
+    while queue.trouble().is_some() {
+        assert!(begun.elapsed() < PATIENCE, "it never noticed");
+        std::thread::yield_now();
+    }
+    let position = send(&producer, to(WORK, 1, "after")).unwrap();
+    assert_eq!(position.offset, 0);
+    queue.close();
+    drop((producer, queue));
+    // What was tried with is no part of the log.
+    let queue = open(&disk.path().join("queue"));
+    assert_eq!(send(&queue.producer(), to(WORK, 1, "later")).unwrap().offset, 1);
 }
 
 #[test]

@@ -75,6 +75,8 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
         assert!(sent < 350, "more than the bound and a segment");
     }
     settle(&producer);
+    let trouble = queue.trouble().expect("trouble");
+    assert!(trouble.contains(WORK) && trouble.contains("backlog_max_bytes"), "{trouble}");
     let text = metrics.encode();
     assert!(text.contains("\nmq_topic_refused{topic=\"work.a\"} 1"), "{text}");
     assert!(text.contains("\nmq_refused_total{reason=\"backlog\"} 1"), "{text}");
@@ -96,6 +98,7 @@ async fn too_much_that_is_not_consumed_is_refused_until_it_is() {
         std::thread::yield_now();
         assert!(begun.elapsed() < PATIENCE);
     }
+    assert_eq!(queue.trouble(), None);
 }
 
 #[tokio::test]

@@ -132,6 +132,15 @@ impl Task {
         self.routes.clone()
     }
 
+    /// Tells which part has ended, if one has: before the shutdown that is a fault, and tasks wait until a restart.
+    pub fn ended(&self) -> impl Fn() -> Option<&'static str> + Send + Sync + use<> {
+        let parts = [
+            ("what takes tasks", self.consume.abort_handle()),
+            ("what puts regular tasks on the topic", self.schedule.abort_handle()),
+        ];
+        move || parts.iter().find_map(|(name, part)| part.is_finished().then_some(*name))
+    }
+
     /// Waits for the end that the shutdown began.
     pub async fn join(self) {
         let _ = self.consume.await;

@@ -2,7 +2,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use gochat_gateway::GatewayConfig;
 use gochat_infra::cache::MemoryCacheConfig;
 use gochat_infra::config::{ConfigError, FixedKey};
@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) logic: LogicConfig,
     pub(crate) task: TaskConfig,
     pub(crate) repo: RepoConfig,
+    /// How often the queue, the store and task are looked at for /readyz, in milliseconds, at least 10.
+    pub(crate) health_interval_ms: u64,
     /// How long the copy of the database for a backup may take, in milliseconds; then the backup is given up.
     pub(crate) backup_deadline_ms: u64,
     /// How long a stop waits for commands under way on the control socket, in milliseconds; then they are cut off.
@@ -62,6 +64,7 @@ impl Default for Config {
             logic: LogicConfig::default(),
             task: TaskConfig::default(),
             repo: RepoConfig::default(),
+            health_interval_ms: 1_000,
             backup_deadline_ms: 600_000,
             control_deadline_ms: 5_000,
             stop_deadline_ms: 30_000,
@@ -147,6 +150,7 @@ const FIXED: &[FixedKey] = &[
 /// file.
 pub(crate) fn for_server(serve: &Serve) -> Result<Config> {
     let config = load(&serve.place, serve.listen, serve.admin)?;
+    ensure!(config.health_interval_ms >= 10, "configuration: health_interval_ms must be at least 10");
     config.gateway.validate().map_err(|wrong| anyhow!("configuration: gateway.{wrong}"))?;
     config.logic.validate().map_err(|wrong| anyhow!("configuration: logic.{wrong}"))?;
     config.task.validate().map_err(|wrong| anyhow!("configuration: task.{wrong}"))?;

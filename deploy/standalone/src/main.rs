@@ -7,6 +7,7 @@ mod backup;
 mod config;
 mod control;
 mod data_dir;
+mod health;
 mod keys;
 mod operate;
 mod printable;

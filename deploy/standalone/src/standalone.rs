@@ -27,6 +27,7 @@ use crate::backup::Backups;
 use crate::config::Config;
 use crate::control::{Commands, Control};
 use crate::data_dir::DataDir;
+use crate::health::{Health, Looked};
 use crate::keys::Keys;
 use crate::{VERSION, say};
 
@@ -161,6 +162,7 @@ struct Running {
     /// Ends the admin port, which answers while the rest starts and while it stops.
     admin_end: Shutdown,
     readiness: Readiness,
+    health: Health,
 }
 
 /// What most parts are given.
@@ -201,7 +203,7 @@ async fn start(config: &Config) -> Result<Running> {
     let task = Task::start(
         config.task.clone(),
         TaskDeps {
-            repo: repo_client,
+            repo: repo_client.clone(),
             queue: shared.queue.clone(),
             registry: shared.registry.clone(),
             metrics: shared.metrics.clone(),
@@ -213,8 +215,24 @@ async fn start(config: &Config) -> Result<Running> {
     let commands = Commands::new();
     let orders = orders(config, &data, &shared, &commands, [logic.routes(), task.routes(), repo.routes()]);
     let control = Control::listen(data.root(), orders, commands)?;
+    let looked = Looked { queue: shared.queue.clone(), repo: repo_client, task_ended: task.ended() };
+    let interval = Duration::from_millis(config.health_interval_ms);
+    let health = Health::start(looked, &shared.readiness, interval);
     let Shared { queue, readiness, services, .. } = shared;
-    Ok(Running { data, control, gateway, services, logic, task, repo, queue, admin, admin_end, readiness })
+    Ok(Running {
+        data,
+        control,
+        gateway,
+        services,
+        logic,
+        task,
+        repo,
+        queue,
+        admin,
+        admin_end,
+        readiness,
+        health,
+    })
 }
 
 async fn start_logic(config: &Config, data: &DataDir, shared: &Shared, repo: Client) -> Result<Logic> {
@@ -281,8 +299,22 @@ impl Running {
     async fn stop(self, config: &Config) -> Result<()> {
         let deadline = Duration::from_millis(config.stop_deadline_ms);
         let control_deadline = Duration::from_millis(config.control_deadline_ms);
-        let Running { data, control, gateway, services, logic, task, repo, queue, admin, admin_end, .. } =
-            self;
+        let Running {
+            data,
+            control,
+            gateway,
+            services,
+            logic,
+            task,
+            repo,
+            queue,
+            admin,
+            admin_end,
+            health,
+            ..
+        } = self;
+        // From here on parts end because they should; what clients must know the gateway says.
+        drop(health);
         let reports = Sequence::new()
             .stage("gateway", deadline, async move {
                 let (report, ()) = tokio::join!(gateway.drain(), control.end(control_deadline));

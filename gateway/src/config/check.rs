@@ -119,6 +119,8 @@ impl GatewayConfig {
             ("downstream.resync_retry_ms", down.resync_retry_ms, 1, DAY_MS),
             ("drain.acks_deadline_ms", end.acks_deadline_ms, 0, DAY_MS),
             ("drain.sessions_deadline_ms", end.sessions_deadline_ms, 0, DAY_MS),
+            ("health.interval_ms", self.health.interval_ms, 10, DAY_MS),
+            ("health.shard_deadline_ms", self.health.shard_deadline_ms, self.health.interval_ms, DAY_MS),
             ("stats_interval_ms", self.stats_interval_ms, 100, DAY_MS),
         ]
     }

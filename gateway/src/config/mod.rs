@@ -44,6 +44,8 @@ pub struct GatewayConfig {
     pub downstream: DownstreamConfig,
     /// The end.
     pub drain: DrainConfig,
+    /// What /readyz looks at.
+    pub health: HealthConfig,
     /// How often counters are collected from the shards for /metrics. Default 2,000 ms.
     pub stats_interval_ms: u64,
 }
@@ -252,6 +254,16 @@ pub struct DrainConfig {
     pub sessions_deadline_ms: u64,
 }
 
+/// How the gateway looks after its own parts.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// How often. Default 500 ms.
+    pub interval_ms: u64,
+    /// A shard that has not answered for so long makes /readyz fail. Default 5,000 ms.
+    pub shard_deadline_ms: u64,
+}
+
 impl Default for GatewayConfig {
     fn default() -> Self {
         GatewayConfig {
@@ -268,6 +280,7 @@ impl Default for GatewayConfig {
             presence: PresenceConfig::default(),
             downstream: DownstreamConfig::default(),
             drain: DrainConfig::default(),
+            health: HealthConfig::default(),
             stats_interval_ms: 2_000,
         }
     }
@@ -390,5 +403,11 @@ impl Default for DownstreamConfig {
 impl Default for DrainConfig {
     fn default() -> Self {
         DrainConfig { acks_deadline_ms: 5_000, sessions_deadline_ms: 3_000 }
+    }
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        HealthConfig { interval_ms: 500, shard_deadline_ms: 5_000 }
     }
 }

@@ -25,6 +25,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
+    task::AbortHandle,
 };
 
 use crate::{admin::Depth, config::SideConfig, mail::Mail, routes::Lane};
@@ -128,17 +129,17 @@ impl Side {
 }
 
 impl Lanes {
-    /// Begins to work. It ends when the last [`Side`] is gone.
+    /// Begins to work: the lanes of [`Lane::Auth`] and [`Lane::Data`], which end when the last [`Side`] is gone.
     pub(crate) fn start(
         self,
         runtime: &Handle,
         clients: &Clients,
         mailboxes: &Mailboxes<Mail>,
         panics: &Counter,
-    ) {
-        for end in [self.auth, self.data] {
-            runtime.spawn(lane(end, clients.clone(), mailboxes.clone(), panics.clone()));
-        }
+    ) -> [AbortHandle; 2] {
+        [self.auth, self.data].map(|end| {
+            runtime.spawn(lane(end, clients.clone(), mailboxes.clone(), panics.clone())).abort_handle()
+        })
     }
 
     /// How many jobs wait and how many calls are under way, for whoever asks.

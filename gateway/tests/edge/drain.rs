@@ -2,7 +2,7 @@
 
 use gochat_proto::repo::v1::session_change::Kind;
 
-use crate::harness::{Gate, Ws};
+use crate::harness::{Gate, Ws, until};
 
 #[test]
 fn clients_are_told_and_sessions_end() {
@@ -21,6 +21,23 @@ fn clients_are_told_and_sessions_end() {
         assert_eq!(gate.fake.sessions_of(user), [Kind::Set, Kind::Delete], "user {user}");
     }
     assert_eq!(report.engine.failed_shards, 0);
+}
+
+#[test]
+fn a_gateway_says_that_it_drains_and_that_its_parts_work() {
+    let mut gate = Gate::with(|config| {
+        config.health.interval_ms = 10;
+        config.edge.drain_grace_ms = 300;
+    });
+    let told = |gate: &Gate, condition: &str| {
+        let report = gate.readiness.report();
+        (report["conditions"][condition]["ready"].clone(), report["conditions"][condition]["reason"].clone())
+    };
+    until("the parts are looked at", || told(&gate, "gateway-parts").0 == true);
+    assert_eq!(told(&gate, "gateway"), (true.into(), serde_json::Value::Null));
+    gate.drain();
+    assert_eq!(told(&gate, "gateway"), (false.into(), "draining".into()));
+    assert_eq!(told(&gate, "gateway-parts").0, true, "what ends on purpose is no fault");
 }
 
 #[test]

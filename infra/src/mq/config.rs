@@ -115,6 +115,9 @@ pub struct EmbeddedConfig {
     /// How long commits may wait before they are on disk, in milliseconds. A crash delivers again what was
     /// committed within that time.
     pub offsets_flush_ms: u64,
+    /// How often a log that could not be written tries a few bytes while nobody sends, in milliseconds, at least 1; until
+    /// it can, [`Queue::trouble`](super::Queue::trouble) tells why.
+    pub refused_retry_ms: u64,
     /// How much a tail returns at once.
     pub tail: ConsumerConfig,
     /// What to do when an fsync fails; set by the program.
@@ -127,7 +130,8 @@ pub struct EmbeddedConfig {
 
 impl Default for EmbeddedConfig {
     /// Sized for a laptop: 64 MiB segments, 1 MiB of zeros ahead, 65,536 records or 16 MiB waiting, 4 MiB at
-    /// once, records up to 1 MiB, 4 GiB of backlog, 4 MiB of memory a partition, commits on disk after 500 ms.
+    /// once, records up to 1 MiB, 4 GiB of backlog, 4 MiB of memory a partition, commits on disk after 500 ms, and
+    /// a look at a broken disk each second.
     fn default() -> Self {
         EmbeddedConfig {
             dir: PathBuf::from("data/queue"),
@@ -143,6 +147,7 @@ impl Default for EmbeddedConfig {
             memory_max_records: 16_384,
             memory_max_bytes: 8 << 20,
             offsets_flush_ms: 500,
+            refused_retry_ms: 1_000,
             tail: ConsumerConfig::default(),
             on_fatal: FatalHandler::default(),
             fault_fsync_at: 0,

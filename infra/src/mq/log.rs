@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use self::commit::Committer;
 use self::format::DiskPartition;
@@ -97,6 +98,8 @@ pub(super) struct Log {
     signal: Arc<Signal>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// Why the last write failed, until one succeeds.
+    refusing: Mutex<Option<Arc<str>>>,
     /// Oldest first; the last one is being written.
     segments: Mutex<VecDeque<StoredSegment>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -139,6 +142,7 @@ impl Log {
             signal,
             waiting: Mutex::default(),
             wake: Condvar::new(),
+            refusing: Mutex::default(),
             segments: Mutex::new(recovered.segments.into()),
             thread: Mutex::new(None),
         });
@@ -181,15 +185,27 @@ impl Log {
         Ok(())
     }
 
-    /// Swaps what is waiting for an empty list; `None` when the log is closed and nothing is left.
-    fn take(&self, empty: Vec<Pending>) -> Option<Vec<Pending>> {
+    /// Swaps what is waiting for an empty list; `None` when the log is closed and nothing is left. With `patience`
+    /// it gives up after about so long, with nothing.
+    fn take(&self, empty: Vec<Pending>, patience: Option<Duration>) -> Option<Vec<Pending>> {
         let mut waiting = lock(&self.waiting);
         while waiting.records.is_empty() {
             if waiting.closed {
                 return None;
             }
             waiting.idle = true;
-            waiting = self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = match patience {
+                None => self.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(patience) => {
+                    let waited = self.wake.wait_timeout(waiting, patience);
+                    let (mut waiting, late) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if late.timed_out() && waiting.records.is_empty() {
+                        waiting.idle = false;
+                        return Some(empty);
+                    }
+                    waiting
+                }
+            };
         }
         waiting.bytes = 0;
         Some(std::mem::replace(&mut waiting.records, empty))
@@ -210,6 +226,11 @@ impl Log {
             // A panic was reported where it happened.
             let _ = thread.join();
         }
+    }
+
+    /// Why records are refused, while the last write failed.
+    pub(super) fn refusing(&self) -> Option<Arc<str>> {
+        lock(&self.refusing).clone()
     }
 
     pub(super) fn waiting(&self) -> (usize, usize) {

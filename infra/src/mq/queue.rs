@@ -310,6 +310,19 @@ impl Queue {
         self.shared.topic(topic).map(|topic| topic.partitions.len() as u32)
     }
 
+    /// Why records are refused now, in a sentence for an operator; `None` while they are taken. A send that finds its
+    /// queue full for a moment is no trouble.
+    pub fn trouble(&self) -> Option<String> {
+        let shared = &self.shared;
+        let unwritten = shared.logs.iter().find_map(|log| Some((log.name, log.refusing()?)));
+        if let Some((log, error)) = unwritten {
+            let dir = shared.config.dir.display();
+            return Some(format!("the log {log} in {dir} can't be written, so sends are refused: {error}"));
+        }
+        let (topic, _) = shared.gates().find(|(_, refused)| *refused)?;
+        Some(format!("sends to {topic} are refused: more than backlog_max_bytes of it are not consumed"))
+    }
+
     /// Refuses further records, writes those that wait and the commits. Blocks for that; consumers get
     /// `Revoked` and nothing more.
     pub fn close(&self) {
@@ -356,6 +369,9 @@ fn check(config: &EmbeddedConfig) -> Result<(), QueueError> {
     }
     if config.batch_max_bytes as u64 > config.segment_bytes || config.batch_max_bytes > 256 << 20 {
         return wrong("batch_max_bytes must be at most segment_bytes and 256 MiB".into());
+    }
+    if config.refused_retry_ms == 0 {
+        return wrong("refused_retry_ms must be at least 1".into());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::format::BatchWriter;
 use super::segment::Segment;
@@ -36,6 +36,9 @@ pub(super) struct Committer {
     /// The file was cut back since its last fsync.
     cut: bool,
 }
+
+/// Room for this much, and the disk is taken for well again.
+const TRIED_BYTES: usize = 64 << 10;
 
 /// How writing failed.
 enum Failure {
@@ -83,8 +86,13 @@ impl Committer {
     /// Until the log is closed and everything taken is written.
     pub(super) fn run(mut self) {
         let mut pending = Vec::new();
-        while let Some(taken) = self.log.take(std::mem::take(&mut pending)) {
+        let patience = Duration::from_millis(self.log.config.refused_retry_ms);
+        while let Some(taken) = self.log.take(std::mem::take(&mut pending), self.failing.then_some(patience))
+        {
             pending = taken;
+            if pending.is_empty() {
+                self.try_again();
+            }
             while !pending.is_empty() {
                 let count = self.encode(&pending);
                 if let Err(Broken) = self.commit(pending.drain(..count)) {
@@ -139,9 +147,7 @@ impl Committer {
         counts.commit_seconds.observe(begun.elapsed().as_secs_f64());
         counts.written_records.inc_by(self.positions.len() as u64);
         counts.written_bytes.inc_by(self.end - at);
-        if std::mem::take(&mut self.failing) {
-            tracing::info!(log = self.log.name, "the log can be written again");
-        }
+        self.mended();
         // Before the answers: whoever copies the log after an answer finds the record.
         self.note();
         for (record, position) in batch.zip(&self.positions) {
@@ -178,6 +184,7 @@ impl Committer {
         if !std::mem::replace(&mut self.failing, true) {
             tracing::error!(log = self.log.name, %error, "the log can't be written; refusing records");
         }
+        *lock(&self.log.refusing) = Some(error.to_string().into());
         for slot in self.touched.drain(..) {
             self.is_touched[slot as usize] = false;
         }
@@ -189,9 +196,40 @@ impl Committer {
         }
     }
 
+    fn mended(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(log = self.log.name, "the log can be written again");
+            *lock(&self.log.refusing) = None;
+        }
+    }
+
+    /// Nobody sends to a queue that says that it refuses, so the log has to find out by itself that it can be written:
+    /// by zeros after its end, which are cut off again.
+    fn try_again(&mut self) {
+        let tried = self.cut_back().and_then(|()| {
+            let written = self.segment.file.write_all_at(&[0; TRIED_BYTES], self.filled);
+            // If this fails part of them stays, which is harmless.
+            let _ = self.segment.file.set_len(self.filled);
+            written
+        });
+        match tried {
+            Ok(()) => self.mended(),
+            Err(error) => *lock(&self.log.refusing) = Some(error.to_string().into()),
+        }
+    }
+
+    /// Cuts off what a failed write left, if that could not be done before.
+    fn cut_back(&mut self) -> io::Result<()> {
+        if self.uncut {
+            self.segment.file.set_len(self.end)?;
+            (self.filled, self.uncut, self.cut) = (self.end, false, true);
+        }
+        Ok(())
+    }
+
     /// Only when the fatal handler came back: nobody is left without an answer.
     fn give_up(self, mut pending: Vec<Pending>) {
-        if let Some(rest) = self.log.take(Vec::new()) {
+        if let Some(rest) = self.log.take(Vec::new(), None) {
             pending.extend(rest);
         }
         pending.into_iter().for_each(|record| answer(record.done, Err(lost())));
@@ -199,10 +237,7 @@ impl Committer {
 
     /// Writes the batch in the writer and fsyncs it; returns where it begins.
     fn write(&mut self) -> Result<u64, Failure> {
-        if self.uncut {
-            self.segment.file.set_len(self.end).map_err(Failure::Refused)?;
-            (self.filled, self.uncut, self.cut) = (self.end, false, true);
-        }
+        self.cut_back().map_err(Failure::Refused)?;
         let length = self.writer.len() as u64;
         let begun = self.end > self.segment.data_start;
         if begun && self.end + length > self.log.config.segment_bytes {
