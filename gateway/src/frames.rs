@@ -2,6 +2,7 @@
 
 use gochat_core::{ConnId, Cx};
 use gochat_infra::errors::{Code, Error};
+use gochat_proto::common::v1::Head;
 
 use crate::{
     auth,
@@ -17,6 +18,9 @@ use crate::{
     shard::{Closed, Farewell, Shard},
     side::{self, Clients, calls, calls::Answer},
 };
+
+/// Longer ids than this are rare.
+const CONVERSATION_ID_BYTES: usize = 48;
 
 const MALFORMED: Farewell =
     Farewell { code: 1008, reason: "too many frames that can't be read", counter: Closed::Malformed };
@@ -153,7 +157,7 @@ impl Shard {
                 let answer = make(clients, user_id, id);
                 async move { Mail::Answered { conn, answer: answer.await } }
             };
-            let handed = self.shared.side.run(Lane::Data, cx.shard(), run, failed);
+            let handed = self.shared.side.run(Lane::Data, cx.shard(), 0, run, failed);
             handed.inspect_err(|_| Self::give_place_back(cx, conn))
         });
         if let Err(error) = outcome {
@@ -170,12 +174,16 @@ impl Shard {
         if session.bound_ms.is_some() {
             return self.ask_heads(cx, conn, asked);
         }
-        if session.early_heads.is_none() {
+        let error = if session.early_heads.is_some() {
+            Error::new(Code::RateLimited, "an earlier heads still waits for its answer")
+        } else if self.rechecks.take_room(asked.known.len()) {
             session.early_heads = Some(Box::new(asked));
             return;
-        }
+        } else {
+            self.counters.early_heads_refused += 1;
+            Error::new(Code::Overloaded, "too many connects now: ask again in a moment")
+        };
         Self::give_place_back(cx, conn);
-        let error = Error::new(Code::RateLimited, "an earlier heads still waits for its answer");
         let error = error.retry_after_ms(self.shared.config.side.retry_after_ms);
         self.queue_error(cx, conn, asked.id.as_deref(), &error);
     }
@@ -188,15 +196,15 @@ impl Shard {
         let user_id = session.user_id;
         // Only what is read in the first seconds may miss what a router did not know to send here.
         let early = session.bound_ms.is_none_or(|bound_ms| now_ms < bound_ms + limits.recheck_after_ms);
-        if early && !self.rechecks.note(user_id, conn, &asked.known) {
-            self.send_resync(cx, conn, limits.recheck_after_ms);
+        if early {
+            self.note_told(cx, conn, user_id, &asked.known);
         }
-        let id = asked.id.clone();
+        let (id, cost_bytes) = (asked.id.clone(), heads_bytes(&asked.known));
         let run = move |clients| async move {
             let answer = Box::pin(calls::heads(clients, user_id, asked, limits)).await;
             Mail::Answered { conn, answer }
         };
-        let handed = self.shared.side.run(Lane::Data, shard, run, failed(conn, id.clone()));
+        let handed = self.shared.side.run(Lane::Data, shard, cost_bytes, run, failed(conn, id.clone()));
         if let Err(error) = handed {
             Self::give_place_back(cx, conn);
             self.rechecks.forget(user_id, conn);
@@ -223,18 +231,32 @@ impl Shard {
     }
 
     /// Notes what heads told, and when they are to be compared again.
-    fn told(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, changed: &[gochat_proto::common::v1::Head]) {
+    fn told(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, changed: &[Head]) {
         let (now_ms, after_ms) = (cx.now_ms(), self.shared.config.requests.recheck_after_ms);
         let Some(session) = cx.session(conn) else { return };
         if !self.rechecks.watches(session.user_id, conn) {
             return;
         }
-        self.rechecks.note(session.user_id, conn, changed);
         if session.recheck_ms == 0 {
             session.recheck_ms = (session.bound_ms.unwrap_or(now_ms) + after_ms).max(now_ms + 1);
         }
+        let user_id = session.user_id;
+        self.note_told(cx, conn, user_id, changed);
         self.schedule(cx, conn);
     }
+
+    /// Notes heads for the second comparison. Without room for them the client makes it.
+    fn note_told(&mut self, cx: &mut Cx<'_, Shard>, conn: ConnId, user_id: u64, heads: &[Head]) {
+        if !self.rechecks.note(user_id, conn, heads) {
+            self.counters.rechecks_without_room += 1;
+            self.send_resync(cx, conn, self.shared.config.requests.recheck_after_ms);
+        }
+    }
+}
+
+/// What heads take in memory, about.
+pub(crate) fn heads_bytes(heads: &[Head]) -> usize {
+    heads.len() * (size_of::<Head>() + CONVERSATION_ID_BYTES)
 }
 
 /// The answer to a request whose work panicked.

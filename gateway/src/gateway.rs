@@ -120,7 +120,8 @@ impl Gateway {
         let events = revoke::follow::tails(&deps.queue)?;
         let instance: Arc<str> = deps.instance_id.as_str().into();
         let clients = Clients::new(&deps.logic);
-        let (side, lanes) = Side::new(&config.side);
+        let counters = Arc::new(SideCounters::default());
+        let (side, lanes) = Side::new(&config.side, &counters.side_refused);
         let (presence, reporter) = Presence::new(&config.presence, Arc::clone(&instance), deps.slot);
         let mut depths = lanes.depths(&config.side);
         depths.push(presence.depth());
@@ -131,7 +132,6 @@ impl Gateway {
         let (mailboxes, engine) = (engine.mailboxes(), Arc::new(engine));
         tracing::info!(address = %engine.local_addr(), shards = mailboxes.len(), engine = %engine.engine_in_use(),
             "gateway listens");
-        let counters = Arc::new(SideCounters::default());
         let lanes = lanes.start(&deps.runtime, &clients, &mailboxes, &counters.panics);
         let reporting = reporter.run(clients.clone(), mailboxes.clone(), Arc::clone(&counters));
         let publishing = admin::publish(

@@ -4,6 +4,7 @@ use gochat_core::{ConnId, Cx};
 use gochat_proto::{common::v1::Head, repo::v1::session_change::Kind};
 
 use crate::{
+    frames::heads_bytes,
     mail::Mail,
     presence::Report,
     protocol::outbound::{self, Hello},
@@ -93,6 +94,7 @@ impl Shard {
         let Some(session) = cx.session(conn) else { return };
         session.bound_ms = Some(now_ms);
         if let Some(early) = session.early_heads.take() {
+            self.rechecks.give_room(early.known.len());
             self.ask_heads(cx, conn, *early);
         }
     }
@@ -107,6 +109,9 @@ impl Shard {
         self.counters.closed += 1;
         self.agenda.remove(conn, session.due_ms);
         self.rechecks.forget(session.user_id, conn);
+        if let Some(early) = &session.early_heads {
+            self.rechecks.give_room(early.known.len());
+        }
         let device_id = &session.device_id;
         let mut others = cx.conns_of(session.user_id).into_iter();
         let left = others.find(|other| cx.session(*other).is_some_and(|one| one.device_id == *device_id));
@@ -174,12 +179,13 @@ impl Shard {
         session.recheck_ms = 0;
         let user_id = session.user_id;
         let Some(told) = self.rechecks.told(user_id, conn) else { return };
+        let cost_bytes = heads_bytes(&told);
         let run = move |clients| async move {
             let changed = Box::pin(calls::recheck(clients, user_id, told)).await.ok();
             Mail::Rechecked { conn, user_id, changed }
         };
         let failed = move || Mail::Rechecked { conn, user_id, changed: None };
-        let asked = self.shared.side.run(Lane::Data, shard, run, failed);
+        let asked = self.shared.side.run(Lane::Data, shard, cost_bytes, run, failed);
         if asked.is_err() {
             session.recheck_ms = now_ms + RECHECK_AGAIN_MS;
         }

@@ -58,7 +58,7 @@ impl Shard {
                 let taken = self.http_rates.take_ip(call.client_ip(), cx.now_ms());
                 self.check_rate(Caller::Ip, taken)?;
                 let work = handler(&call)?;
-                self.hand_over(cx, route.lane, work, id, request_id)
+                self.hand_over(cx, route.lane, work, id, (request_id, request.body.len()))
             }
             Handler::User(handler) => {
                 let caller = auth::bearer(request, &shared.keys, now_unix_s)?;
@@ -66,7 +66,7 @@ impl Shard {
                 self.check_token(&caller)?;
                 self.take_of_user(cx, caller.sub)?;
                 let work = handler(&call, &caller)?;
-                self.hand_over(cx, route.lane, work, id, request_id)
+                self.hand_over(cx, route.lane, work, id, (request_id, request.body.len()))
             }
         }
     }
@@ -83,7 +83,7 @@ impl Shard {
         lane: Lane,
         work: Work,
         id: RequestId,
-        request_id: &str,
+        (request_id, body_bytes): (&str, usize),
     ) -> Result<Outcome<Session>, Error> {
         let (request_id, of_failure) = (request_id.to_owned(), request_id.to_owned());
         let run = move |clients| async move {
@@ -91,7 +91,7 @@ impl Shard {
             Mail::Respond { id, response }
         };
         let failed = move || Mail::Respond { id, response: rest::failure(&side::panicked(), &of_failure) };
-        self.shared.side.run(lane, cx.shard(), run, failed)?;
+        self.shared.side.run(lane, cx.shard(), body_bytes, run, failed)?;
         Ok(Outcome::Pending)
     }
 

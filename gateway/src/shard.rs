@@ -81,7 +81,10 @@ impl Shard {
             unfinished: Unfinished::new(config.upstream.unfinished_forget_ms),
             rates: Rates::new(&config.rates),
             http_rates: HttpRates::new(&config.rates),
-            rechecks: Rechecks::new(config.requests.rechecks_per_shard_max),
+            rechecks: Rechecks::new(
+                config.requests.rechecks_per_shard_max,
+                config.requests.kept_heads_per_shard_max,
+            ),
             revocations: Revocations::new(config.auth.revocations_max),
             agenda: Agenda::default(),
             counters: Counters::default(),

@@ -1,7 +1,7 @@
 //! What is counted.
 
 use gochat_infra::errors::Code;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::histogram::Histogram;
 use crate::{
@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     pub(crate) gaps_overflown: u64,
     pub(crate) resyncs: u64,
     pub(crate) presence_dropped: u64,
+    pub(crate) early_heads_refused: u64,
+    pub(crate) rechecks_without_room: u64,
     pub(crate) revocations: u64,
     pub(crate) revocations_folded: u64,
     pub(crate) answers_5xx: u64,
@@ -77,6 +79,9 @@ impl<const N: usize> ByReason<N> {
     }
 }
 
+/// Counters by one label, `reason`.
+pub(crate) type ByName = Family<[(&'static str, &'static str); 1], Counter>;
+
 /// Numbers of the threads beside the shards.
 #[derive(Debug, Default)]
 pub(crate) struct SideCounters {
@@ -85,6 +90,9 @@ pub(crate) struct SideCounters {
     pub(crate) downstream_unreadable: Counter,
     pub(crate) downstream_dropped: Counter,
     pub(crate) downstream_lost: Counter,
+    pub(crate) downstream_marks_overflown: Counter,
+    /// By lane and what was full.
+    pub(crate) side_refused: ByName,
     pub(crate) session_report_failures: Counter,
     pub(crate) revocation_load_failures: Counter,
     /// Of work on the side.

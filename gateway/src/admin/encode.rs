@@ -23,7 +23,7 @@ type Number<T> = (&'static str, &'static str, fn(&T) -> u64);
 type ByCodeNumbers = (&'static str, &'static str, fn(&Counters) -> &ByCode);
 
 pub(super) fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> fmt::Result {
-    let counters: [Number<Counters>; 15] = [
+    let counters: [Number<Counters>; 17] = [
         ("connections_opened", "Connections that came home", |c| c.opened),
         ("connections_closed", "Connections that ended", |c| c.closed),
         ("frames", "Frames received", |c| c.frames),
@@ -39,6 +39,12 @@ pub(super) fn own(encoder: &mut DescriptorEncoder<'_>, shards: &[Counters]) -> f
         }),
         ("resyncs", "Resync frames sent", |c| c.resyncs),
         ("presence_dropped", "Session reports dropped", |c| c.presence_dropped),
+        ("early_heads_refused", "Heads before their session was written that found no room", |c| {
+            c.early_heads_refused
+        }),
+        ("rechecks_without_room", "Second comparisons of heads left to the client for want of room", |c| {
+            c.rechecks_without_room
+        }),
         ("revocations_folded", "Revocations that became a floor for want of room", |c| c.revocations_folded),
         ("answers_5xx", "HTTP answers that blame the server", |c| c.answers_5xx),
     ];

@@ -18,7 +18,7 @@ use gochat_infra::telemetry::Metrics;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::info::Info};
 use tokio::sync::oneshot;
 
-pub(crate) use self::counters::{Counters, SideCounters};
+pub(crate) use self::counters::{ByName, Counters, SideCounters};
 use crate::{mail::Mail, shard::Shard};
 
 /// How full a queue beside the shards is.
@@ -90,6 +90,10 @@ pub(crate) fn publish(
             "Records lost before they were read",
             side.downstream_lost.clone(),
         );
+        let help = "Times that more users of a shard missed something than are remembered";
+        registry.register("downstream_marks_overflown", help, side.downstream_marks_overflown.clone());
+        let help = "Requests refused because their lane was full";
+        registry.register("side_refused", help, side.side_refused.clone());
         let help = "Session reports that failed";
         registry.register("session_report_failures", help, side.session_report_failures.clone());
         let help = "Failed questions for revocations";

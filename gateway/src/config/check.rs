@@ -65,6 +65,12 @@ impl GatewayConfig {
             ("requests.page_max_bytes", req.page_max_bytes as u64, 1024, 1 << 30),
             ("requests.heads_interval_ms", req.heads_interval_ms, 1_000, DAY_MS),
             ("requests.recheck_after_ms", req.recheck_after_ms, 1, DAY_MS),
+            (
+                "requests.kept_heads_per_shard_max",
+                req.kept_heads_per_shard_max as u64,
+                req.heads_max as u64,
+                1 << 30,
+            ),
             ("requests.rechecks_per_shard_max", req.rechecks_per_shard_max as u64, 0, 1 << 24),
         ]
     }
@@ -105,6 +111,12 @@ impl GatewayConfig {
             ("side.auth_queue_max", side.auth_queue_max as u64, 1, 1 << 20),
             ("side.data_calls_max", side.data_calls_max as u64, 1, 1 << 16),
             ("side.data_queue_max", side.data_queue_max as u64, 1, 1 << 20),
+            (
+                "side.lane_max_bytes",
+                side.lane_max_bytes.into(),
+                4096 + self.edge.body_max_bytes as u64,
+                u32::MAX.into(),
+            ),
             ("side.retry_after_ms", side.retry_after_ms, 1, DAY_MS),
             ("presence.queue_max", alive.queue_max as u64, 1, 1 << 24),
             ("presence.batch_max", alive.batch_max as u64, 1, 10_000),

@@ -173,6 +173,10 @@ pub struct RequestConfig {
     /// Connections of a shard whose heads are kept for that comparison. Default 10,000; when full, the client is
     /// sent `resync` instead.
     pub rechecks_per_shard_max: usize,
+    /// Heads of a shard that are kept: for that comparison, and of `heads` that came before their connection's session
+    /// was written. Default 1,000,000, about 100 MB. When full, the client is sent `resync` instead of the comparison,
+    /// and such an early `heads` is refused with 1013.
+    pub kept_heads_per_shard_max: usize,
 }
 
 /// Bounds of REST requests.
@@ -201,6 +205,8 @@ pub struct SideConfig {
     pub data_calls_max: usize,
     /// Such requests that wait. Default 4,096.
     pub data_queue_max: usize,
+    /// Bytes of the requests of a lane that wait or are in flight. Default 64 MiB.
+    pub lane_max_bytes: u32,
     /// When a client should try again after 1013. Default 1,000 ms.
     pub retry_after_ms: u64,
 }
@@ -353,6 +359,7 @@ impl Default for RequestConfig {
             heads_interval_ms: 300_000,
             recheck_after_ms: 3_000,
             rechecks_per_shard_max: 10_000,
+            kept_heads_per_shard_max: 1_000_000,
         }
     }
 }
@@ -370,6 +377,7 @@ impl Default for SideConfig {
             auth_queue_max: 256,
             data_calls_max: 256,
             data_queue_max: 4_096,
+            lane_max_bytes: 64 << 20,
             retry_after_ms: 1_000,
         }
     }

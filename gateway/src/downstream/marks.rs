@@ -27,26 +27,33 @@ impl Marks {
         self.users = HashSet::new();
     }
 
-    /// Marks whoever these items were for.
-    pub(crate) fn mark(&mut self, items: &[Item]) {
+    /// Marks whoever these items were for. True when they were too many to remember.
+    #[must_use]
+    pub(crate) fn mark(&mut self, items: &[Item]) -> bool {
+        let mut overflown = false;
         for item in items {
             match item {
                 Item::Everyone { .. } | Item::Resync { users: None, .. } => self.mark_all(),
-                Item::Users { users, .. } | Item::Resync { users: Some(users), .. } => self.mark_users(users),
+                Item::Users { users, .. } | Item::Resync { users: Some(users), .. } => {
+                    overflown |= self.mark_users(users);
+                }
                 // The sender of a lost ack sends his message again.
                 Item::Ack { .. } => {}
             }
         }
+        overflown
     }
 
-    fn mark_users(&mut self, users: &[u64]) {
+    fn mark_users(&mut self, users: &[u64]) -> bool {
         if self.all {
-            return;
+            return false;
         }
         self.users.extend(users);
-        if self.users.len() > self.max {
+        let overflown = self.users.len() > self.max;
+        if overflown {
             self.mark_all();
         }
+        overflown
     }
 
     /// What to post. The marks stay until [`Marks::clear`].
@@ -83,14 +90,15 @@ mod tests {
     fn users_are_marked_until_they_are_too_many() {
         let mut marks = Marks::new(2);
         assert!(marks.is_empty());
-        marks.mark(&[users(&[1, 2]), users(&[2])]);
+        assert!(!marks.mark(&[users(&[1, 2]), users(&[2])]));
         assert_eq!(marked(&marks), Some(vec![1, 2]));
-        marks.mark(&[users(&[3])]);
+        assert!(marks.mark(&[users(&[3])]));
+        assert!(!marks.mark(&[users(&[4])]), "all are marked already");
         assert_eq!(marked(&marks), None);
         marks.clear();
         assert!(marks.is_empty());
         let place = Place { conversation_id: "world".into(), seq: 1, created_at_ms: 0 };
-        marks.mark(&[Item::Everyone { frame: Bytes::new(), place }, users(&[1])]);
+        assert!(!marks.mark(&[Item::Everyone { frame: Bytes::new(), place }, users(&[1])]));
         assert_eq!(marked(&marks), None);
     }
 }

@@ -73,7 +73,9 @@ impl Follower {
             && let Mail::Downstream(items) = full.mail
         {
             self.counters.downstream_dropped.inc_by(items.len() as u64);
-            marks.mark(&items);
+            if marks.mark(&items) {
+                self.counters.downstream_marks_overflown.inc();
+            }
         }
     }
 

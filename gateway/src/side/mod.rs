@@ -24,11 +24,16 @@ use gochat_proto::logic::v1::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::AbortHandle,
 };
 
-use crate::{admin::Depth, config::SideConfig, mail::Mail, routes::Lane};
+use crate::{
+    admin::{ByName, Depth},
+    config::SideConfig,
+    mail::Mail,
+    routes::Lane,
+};
 
 /// Clients of logic's services. Cloning is cheap.
 #[derive(Clone)]
@@ -54,20 +59,35 @@ impl Clients {
 
 type Task = Box<dyn FnOnce(Clients) -> Pin<Box<dyn Future<Output = Mail> + Send>> + Send>;
 
+/// What a job takes besides what it carries.
+const JOB_BYTES: usize = 1024;
+
 /// Work, and the shard that gets the mail it ends with.
 struct Job {
     shard: usize,
     task: Task,
     /// The mail if it panics.
     failed: Box<dyn FnOnce() -> Mail + Send>,
+    /// What it holds of the lane's bytes, until it is done.
+    bytes: OwnedSemaphorePermit,
 }
 
 /// A shard's way to the side.
 #[derive(Clone)]
 pub(crate) struct Side {
-    auth: mpsc::Sender<Job>,
-    data: mpsc::Sender<Job>,
+    auth: Entry,
+    data: Entry,
     retry_after_ms: u64,
+}
+
+/// Where jobs go into a lane.
+#[derive(Clone)]
+struct Entry {
+    jobs: mpsc::Sender<Job>,
+    /// One for each byte of requests that wait or are under way.
+    bytes: Arc<Semaphore>,
+    refused_queue: Counter,
+    refused_bytes: Counter,
 }
 
 /// The receiving ends, until the shards and their mailboxes exist.
@@ -85,28 +105,33 @@ struct LaneEnd {
 }
 
 impl Side {
-    pub(crate) fn new(config: &SideConfig) -> (Side, Lanes) {
-        let (auth, auth_jobs) = mpsc::channel(config.auth_queue_max);
-        let (data, data_jobs) = mpsc::channel(config.data_queue_max);
-        let end = |jobs, sender: &mpsc::Sender<Job>, calls_max| LaneEnd {
-            jobs,
-            sender: sender.downgrade(),
-            slots: Arc::new(Semaphore::new(calls_max)),
+    pub(crate) fn new(config: &SideConfig, refused: &ByName) -> (Side, Lanes) {
+        let lane = |queue_max, calls_max, queue_name, bytes_name| {
+            let (sender, jobs) = mpsc::channel(queue_max);
+            let slots = Arc::new(Semaphore::new(calls_max));
+            let end = LaneEnd { jobs, sender: sender.downgrade(), slots };
+            let counter = |name| refused.get_or_create_owned(&[("reason", name)]);
+            let entry = Entry {
+                jobs: sender,
+                bytes: Arc::new(Semaphore::new(config.lane_max_bytes as usize)),
+                refused_queue: counter(queue_name),
+                refused_bytes: counter(bytes_name),
+            };
+            (entry, end)
         };
-        let lanes = Lanes {
-            auth: end(auth_jobs, &auth, config.auth_calls_max),
-            data: end(data_jobs, &data, config.data_calls_max),
-        };
+        let (auth, auth_end) = lane(config.auth_queue_max, config.auth_calls_max, "auth_queue", "auth_bytes");
+        let (data, data_end) = lane(config.data_queue_max, config.data_calls_max, "data_queue", "data_bytes");
         let side = Side { auth, data, retry_after_ms: config.retry_after_ms };
-        (side, lanes)
+        (side, Lanes { auth: auth_end, data: data_end })
     }
 
-    /// Hands work over; refused with 1013 when the lane is full. If it panics, `failed` makes the mail. The mail is posted whatever the shard's mailbox
-    /// holds: what is admitted here bounds it.
+    /// Hands work over that holds about so many bytes; refused with 1013 when the lane is full. If it panics, `failed` makes the mail. The mail is
+    /// posted whatever the shard's mailbox holds: what is admitted here bounds it.
     pub(crate) fn run<F>(
         &self,
         lane: Lane,
         shard: usize,
+        cost_bytes: usize,
         make: impl FnOnce(Clients) -> F + Send + 'static,
         failed: impl FnOnce() -> Mail + Send + 'static,
     ) -> Result<(), Error>
@@ -116,15 +141,25 @@ impl Side {
         // What makes the work may panic, too.
         let task =
             |clients| Box::pin(async move { make(clients).await }) as Pin<Box<dyn Future<Output = _> + Send>>;
-        let job = Job { shard, task: Box::new(task), failed: Box::new(failed) };
-        let sender = match lane {
+        let entry = match lane {
             Lane::Auth => &self.auth,
             Lane::Data => &self.data,
         };
-        sender.try_send(job).map_err(|_| {
-            Error::new(Code::Overloaded, "the server has too much to do now: try again in a moment")
-                .retry_after_ms(self.retry_after_ms)
+        let cost = u32::try_from(cost_bytes.saturating_add(JOB_BYTES)).unwrap_or(u32::MAX);
+        let Ok(bytes) = Arc::clone(&entry.bytes).try_acquire_many_owned(cost) else {
+            entry.refused_bytes.inc();
+            return Err(self.full());
+        };
+        let job = Job { shard, task: Box::new(task), failed: Box::new(failed), bytes };
+        entry.jobs.try_send(job).map_err(|_| {
+            entry.refused_queue.inc();
+            self.full()
         })
+    }
+
+    fn full(&self) -> Error {
+        Error::new(Code::Overloaded, "the server has too much to do now: try again in a moment")
+            .retry_after_ms(self.retry_after_ms)
     }
 }
 
@@ -178,7 +213,7 @@ async fn lane(end: LaneEnd, clients: Clients, mailboxes: Mailboxes<Mail>, panics
                 }
             };
             mailboxes.shard(job.shard).post_reserved(mail);
-            drop(slot);
+            drop((slot, job.bytes));
         });
     }
 }

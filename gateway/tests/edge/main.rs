@@ -7,6 +7,7 @@ mod connections_of_a_user;
 mod deliver;
 mod documents;
 mod drain;
+mod full;
 mod gaps;
 mod harness;
 mod limits;
