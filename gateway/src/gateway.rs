@@ -123,7 +123,7 @@ impl Gateway {
         let counters = Arc::new(SideCounters::default());
         let (side, lanes) = Side::new(&config.side, &counters.side_refused);
         let (presence, reporter) = Presence::new(&config.presence, Arc::clone(&instance), deps.slot);
-        let mut depths = lanes.depths(&config.side);
+        let mut depths = lanes.depths();
         depths.push(presence.depth());
         let shared = share(config, &deps, &instance, side, presence);
         let of_shards = Arc::clone(&shared);

@@ -7,7 +7,10 @@ use std::{
     future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
 };
 
@@ -100,8 +103,10 @@ struct LaneEnd {
     jobs: mpsc::Receiver<Job>,
     /// For counting what waits. A sender would keep the lane alive.
     sender: mpsc::WeakSender<Job>,
-    /// One for each call that may be under way.
+    /// One for each call that may be under way. An idle lane holds one for the next.
     slots: Arc<Semaphore>,
+    /// Calls under way.
+    calls: Arc<AtomicUsize>,
 }
 
 impl Side {
@@ -109,7 +114,7 @@ impl Side {
         let lane = |queue_max, calls_max, queue_name, bytes_name| {
             let (sender, jobs) = mpsc::channel(queue_max);
             let slots = Arc::new(Semaphore::new(calls_max));
-            let end = LaneEnd { jobs, sender: sender.downgrade(), slots };
+            let end = LaneEnd { jobs, sender: sender.downgrade(), slots, calls: Arc::default() };
             let counter = |name| refused.get_or_create_owned(&[("reason", name)]);
             let entry = Entry {
                 jobs: sender,
@@ -178,13 +183,13 @@ impl Lanes {
     }
 
     /// How many jobs wait and how many calls are under way, for whoever asks.
-    pub(crate) fn depths(&self, config: &SideConfig) -> Vec<Depth> {
+    pub(crate) fn depths(&self) -> Vec<Depth> {
         let (auth, data) = (&self.auth, &self.data);
         vec![
             Depth::new("side_auth_waiting", waiting(&auth.sender)),
-            Depth::new("side_auth_calls", under_way(&auth.slots, config.auth_calls_max)),
+            Depth::new("side_auth_calls", under_way(&auth.calls)),
             Depth::new("side_data_waiting", waiting(&data.sender)),
-            Depth::new("side_data_calls", under_way(&data.slots, config.data_calls_max)),
+            Depth::new("side_data_calls", under_way(&data.calls)),
         ]
     }
 }
@@ -194,16 +199,18 @@ fn waiting(sender: &mpsc::WeakSender<Job>) -> impl Fn() -> usize + Send + Sync +
     move || sender.upgrade().map_or(0, |sender| sender.max_capacity() - sender.capacity())
 }
 
-fn under_way(slots: &Arc<Semaphore>, calls_max: usize) -> impl Fn() -> usize + Send + Sync + 'static {
-    let slots = Arc::clone(slots);
-    move || calls_max.saturating_sub(slots.available_permits())
+fn under_way(calls: &Arc<AtomicUsize>) -> impl Fn() -> usize + Send + Sync + 'static {
+    let calls = Arc::clone(calls);
+    move || calls.load(Ordering::Relaxed)
 }
 
 async fn lane(end: LaneEnd, clients: Clients, mailboxes: Mailboxes<Mail>, panics: Counter) {
-    let LaneEnd { mut jobs, slots, .. } = end;
+    let LaneEnd { mut jobs, slots, calls, .. } = end;
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
         let Some(job) = jobs.recv().await else { return };
         let (clients, mailboxes, panics) = (clients.clone(), mailboxes.clone(), panics.clone());
+        let calls = Arc::clone(&calls);
+        calls.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let mail = match caught((job.task)(clients)).await {
                 Some(mail) => mail,
@@ -213,6 +220,7 @@ async fn lane(end: LaneEnd, clients: Clients, mailboxes: Mailboxes<Mail>, panics
                 }
             };
             mailboxes.shard(job.shard).post_reserved(mail);
+            calls.fetch_sub(1, Ordering::Relaxed);
             drop((slot, job.bytes));
         });
     }

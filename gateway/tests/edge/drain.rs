@@ -59,6 +59,8 @@ fn counters_are_shown() {
         "gateway_connections{state=\"open\"} 1\n",
         "gateway_connections{state=\"upgrading\"} 0\n",
         "gateway_queue_depth{queue=\"side_data_waiting\"} 0\n",
+        "gateway_queue_depth{queue=\"side_data_calls\"} 0\n",
+        "gateway_queue_depth{queue=\"side_auth_calls\"} 0\n",
         "gateway_queue_depth{queue=\"presence\"} 0\n",
         "gateway_sends_unfinished 1\n",
         "gateway_accept_seconds_count 1\n",
