@@ -9,7 +9,7 @@ use super::{
     OPENAPI,
     schema::{check, resolved},
 };
-use crate::harness::{Answer, Gate, message};
+use crate::harness::{Answer, Gate, message, until};
 
 struct Operation<'a> {
     method: String,
@@ -148,6 +148,32 @@ fn the_statuses_are_those_of_the_codes_and_each_is_answered() {
         }
         gate.fake.work_again();
     }
+}
+
+#[test]
+fn refusals_of_the_socket_are_described() {
+    let document = document();
+    let gate = Gate::with(|config| {
+        config.shards = 1;
+        config.rates.user_rest_per_s = 1;
+        config.rates.user_rest_burst = 1;
+    });
+    let all = operations(&document);
+    let socket = all.iter().find(|operation| operation.path == "/ws").expect("the socket");
+    let (token, path) = (gate.token(5, "phone"), socket.target());
+    let refused = |headers: &str, status: u16| {
+        let answer = gate.raw("GET", &path, headers, b"");
+        if answer.status == status {
+            socket.fits(&document, &answer);
+        }
+        answer.status == status
+    };
+    assert!(refused("", 401));
+    assert!(refused("Origin: http://evil.example\r\n", 403));
+    assert!(refused("Sec-WebSocket-Protocol: gochat.v9\r\n", 400));
+    let bearer = format!("Authorization: Bearer {token}\r\n");
+    assert!(refused(&bearer, 426));
+    until("a refusal for the rate", || refused(&bearer, 429));
 }
 
 #[test]
