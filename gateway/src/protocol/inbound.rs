@@ -8,6 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::{
     conversation::{is_client_msg_id, is_conversation_id},
@@ -45,6 +46,9 @@ pub(crate) struct SendMessage<'a> {
     pub(crate) message_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) client_msg_id: Cow<'a, str>,
+    /// What is wrong with the data when only its names could be read.
+    #[serde(skip)]
+    fault: Option<String>,
 }
 
 /// What the client has; with `page_limit` it also wants the first page of each conversation that changed.
@@ -85,7 +89,7 @@ pub(crate) struct Auth<'a> {
 pub(crate) fn parse<'a>(envelope: &Envelope<'a>, limits: &FrameLimits) -> Result<Inbound<'a>, Error> {
     match envelope.kind.as_ref() {
         "send-message" => {
-            let message: SendMessage<'a> = data(envelope)?;
+            let message = data(envelope).or_else(|fault| named(envelope, fault))?;
             if !is_client_msg_id(&message.client_msg_id) {
                 return Err(invalid("clientMsgId must be 1 to 64 of the characters A-Z a-z 0-9 _ -"));
             }
@@ -117,6 +121,9 @@ impl SendMessage<'_> {
     /// The message's type when everything about it is in order. The error is final: such a message is never
     /// stored.
     pub(crate) fn check(&self, limits: &FrameLimits) -> Result<MessageType, Error> {
+        if let Some(fault) = &self.fault {
+            return Err(invalid(fault));
+        }
         check_conversation(&self.conversation_id)?;
         if self.content.is_empty() {
             return Err(invalid("content must not be empty"));
@@ -175,6 +182,33 @@ fn data<'a, T: Deserialize<'a>>(envelope: &Envelope<'a>) -> Result<T, Error> {
     }
     serde_json::from_str(envelope.data)
         .map_err(|error| invalid(format!("data of {}: {}", envelope.kind, envelope::sentence(&error))))
+}
+
+/// A message whose data can't be read but for its `clientMsgId`: a number as content, half of a surrogate pair. Without a
+/// final answer that names it, its client would send it again for ever.
+fn named<'a>(envelope: &Envelope<'a>, fault: Error) -> Result<SendMessage<'a>, Error> {
+    let text = |member: Option<&RawValue>| {
+        member.and_then(|json| serde_json::from_str::<String>(json.get()).ok()).map(Cow::Owned)
+    };
+    let Ok(names) = data::<Names<'a>>(envelope) else { return Err(fault) };
+    let Some(client_msg_id) = text(names.client_msg_id) else { return Err(fault) };
+    Ok(SendMessage {
+        conversation_id: text(names.conversation_id).unwrap_or_default(),
+        content: Cow::Borrowed(""),
+        message_type: None,
+        client_msg_id,
+        fault: Some(fault.message),
+    })
+}
+
+/// What a message's ack calls it by, whatever the rest of the data is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Names<'a> {
+    #[serde(borrow, default)]
+    conversation_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    client_msg_id: Option<&'a RawValue>,
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -286,7 +320,12 @@ mod tests {
             TooLarge,
             "more than 2",
         );
-        for bad in [r#"{}"#, r#"{"clientMsgId":"a","content":"x"}"#, r#"{"clientMsgId":1}"#] {
+        for bad in [
+            r#"{}"#,
+            r#"{"content":"x"}"#,
+            r#"{"clientMsgId":1}"#,
+            r#"{"clientMsgId":"a","clientMsgId":"b"}"#,
+        ] {
             assert!(parsed(&format!(r#"{{"type":"send-message","data":{bad}}}"#)).is_err(), "{bad}");
         }
         check(
@@ -315,6 +354,23 @@ mod tests {
         check("world", "hi", "system", Some(1000));
         check("world", "hi", "video", Some(1000));
         check("single_2_1", "hi", "text", Some(1000));
+        check("world", r"half an emoji: \ud83d", "text", Some(1000));
+    }
+
+    #[test]
+    fn messages_that_are_final_by_their_id_alone() {
+        let check = |rest: &str, conversation: &str| {
+            let text = format!(r#"{{"type":"send-message","data":{{{rest}"clientMsgId":"a"}}}}"#);
+            assert_eq!(message_error(&text), Some(1000), "{text}");
+            let Ok(Inbound::Send(message)) = parsed(&text) else { panic!("{text}") };
+            assert_eq!((&*message.client_msg_id, &*message.conversation_id), ("a", conversation), "{text}");
+        };
+        check("", "");
+        check(r#""content":"x","#, "");
+        check(r#""conversationId":["world"],"content":"x","#, "");
+        check(r#""conversationId":"world","content":7,"#, "world");
+        check(r#""conversationId":"world","content":"x","messageType":1,"#, "world");
+        check(r#""conversationId":"world","content":"\udc00","#, "world");
     }
 
     #[test]
