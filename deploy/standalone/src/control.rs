@@ -27,6 +27,9 @@ use tonic::transport::{Channel, Endpoint, Server};
 /// The socket's name in the data folder.
 const NAME: &str = "control.sock";
 
+/// How long a stop waits for connections that nothing is asked on any more. Their last answers are sent by then.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Longest path of a Unix socket on Linux (`sun_path` without its end).
 const PATH_MAX_BYTES: usize = 107;
 
@@ -132,7 +135,7 @@ impl Control {
 
     /// Takes no further command, waits this long for those under way and cuts off what is left. A connection
     /// without a command is not waited for.
-    pub(crate) async fn end(self, deadline: Duration) {
+    pub(crate) async fn end(mut self, deadline: Duration) {
         self.commands.end.trigger();
         let _ = fs::remove_file(&self.file);
         if tokio::time::timeout(deadline, self.commands.none_under_way()).await.is_err() {
@@ -141,6 +144,8 @@ impl Control {
             self.commands.cut.trigger();
             self.commands.none_under_way().await;
         }
+        // The last answers are still to be written. Who holds a connection and says nothing would be waited for in vain.
+        let _ = tokio::time::timeout(LAST_ANSWERS, &mut self.task).await;
         self.task.abort();
     }
 }

@@ -111,7 +111,8 @@ fn cuts_a_backup_off(operator_stays: bool) -> String {
 #[test]
 fn a_stop_cuts_commands_off_after_their_time_and_says_so() {
     let said = cuts_a_backup_off(true);
-    assert!(said.contains("the server stopped before this was done"), "{said}");
+    // By the backup itself or by the socket, whichever comes first.
+    assert!(said.contains("the server stop"), "{said}");
 }
 
 #[test]
