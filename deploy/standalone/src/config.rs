@@ -38,6 +38,9 @@ pub(crate) struct Config {
     pub(crate) logic: LogicConfig,
     pub(crate) task: TaskConfig,
     pub(crate) repo: RepoConfig,
+    /// File descriptors that connections leave to the files of queue and store, the admin port and operators; half of the
+    /// process's limit at most. A shard takes fewer connections than configured when these would not be left.
+    pub(crate) descriptors_reserved: u64,
     /// How often the queue, the store and task are looked at for /readyz, in milliseconds, at least 10.
     pub(crate) health_interval_ms: u64,
     /// How long the copy of the database for a backup may take, in milliseconds; then the backup is given up.
@@ -64,6 +67,7 @@ impl Default for Config {
             logic: LogicConfig::default(),
             task: TaskConfig::default(),
             repo: RepoConfig::default(),
+            descriptors_reserved: 256,
             health_interval_ms: 1_000,
             backup_deadline_ms: 600_000,
             control_deadline_ms: 5_000,

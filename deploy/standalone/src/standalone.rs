@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use gochat_gateway::{Gateway, GatewayDeps};
+use gochat_gateway::{Gateway, GatewayConfig, GatewayDeps};
 use gochat_infra::admin::{self, AdminServer, Readiness};
 use gochat_infra::cache::{Cache, MemoryCache};
 use gochat_infra::idgen::IdGen;
@@ -266,6 +266,7 @@ fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gate
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         settings.shards = (cores / 2).max(1);
     }
+    leave_descriptors(&mut settings, config.descriptors_reserved);
     let deps = GatewayDeps {
         logic: Client::local(logic.routes()).with_config(&config.rpc),
         queue: shared.queue.clone(),
@@ -279,6 +280,23 @@ fn start_gateway(config: &Config, shared: &Shared, logic: &Logic) -> Result<Gate
     Gateway::start(settings, deps).with_context(|| {
         format!("the gateway can't listen on {}; if it is taken, choose another with --listen", config.listen)
     })
+}
+
+/// When clients may take every file descriptor, the queue can't begin its next segment, and /readyz can't answer.
+fn leave_descriptors(settings: &mut GatewayConfig, reserved: u64) {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let room = (limit - reserved.min(limit / 2)) / settings.shards as u64;
+    let configured = &mut settings.edge.connections_per_shard_max;
+    if *configured as u64 > room {
+        tracing::warn!(
+            descriptors = limit,
+            reserved,
+            configured = *configured,
+            connections_per_shard_max = room,
+            "the file descriptor limit allows fewer connections than configured: raise it, or lower gateway.edge.connections_per_shard_max"
+        );
+        *configured = room.max(1) as usize;
+    }
 }
 
 impl Running {

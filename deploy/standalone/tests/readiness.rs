@@ -2,6 +2,7 @@
 //! when it can, also if nobody sends meanwhile.
 mod harness;
 
+use std::net::TcpStream;
 use std::process::Command;
 
 use harness::disk::{FileLimit, SmallDisk};
@@ -122,4 +123,22 @@ fn a_stop_is_told_before_clients_are_closed() {
     let killed = Command::new("kill").arg(server.pid().to_string()).status().expect("kill runs");
     assert!(killed.success());
     fails_at(&server, "gateway", &["draining"]);
+}
+
+#[test]
+fn clients_leave_descriptors_for_all_else() {
+    let data = tempfile::tempdir().unwrap();
+    let env = &[("DESCRIPTORS", "300"), ("GOCHAT__GATEWAY__SHARDS", "1")];
+    let server = Server::start_as(data.path(), &[], env);
+    let ann = server.user("ann");
+    let mut client = server.connect(&ann);
+    let others: Vec<_> = (0..400).map(|_| TcpStream::connect(server.http).expect("a connection")).collect();
+    // Half of the descriptors are for connections.
+    until("all have been looked at", || {
+        server.metric("gateway_edge_refusals_total{reason=\"cap\"}") >= 250.0
+    });
+    is_ready_again(&server);
+    client.say("world", "hi", "among-many");
+    client.wait_for("message-ack", |d| d["status"] == "stored");
+    drop(others);
 }

@@ -266,9 +266,9 @@ fn spawn(
     stderr: Stdio,
 ) -> (Child, SocketAddr, SocketAddr) {
     // With the soft limit of a usual shell, which the server has to raise by itself; and so that a limit on the
-    // size of files is an error of a write and no deadly signal.
+    // size of files is an error of a write and no deadly signal. DESCRIPTORS in `env` is a hard limit of them.
     let mut child = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; ulimit -Sn 1024; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gochat")])
+        .args(["-c", "trap '' XFSZ; ulimit -Sn 1024; [ -z \"$DESCRIPTORS\" ] || ulimit -n $DESCRIPTORS; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gochat")])
         .envs(env.iter().map(|(k, v)| (k, v)))
         .args(["--listen", &http.to_string(), "--admin", &admin.to_string(), "--data"])
         .arg(data)
