@@ -1,6 +1,7 @@
 //! The loop that owns the consumer: takes tasks while there is room, starts them, commits what is done.
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gochat_infra::mq::{Consumer, Event, Record, TopicPartition};
 use gochat_infra::shutdown::Shutdown;
@@ -10,6 +11,9 @@ use crate::attempt::Attempts;
 use crate::config::TaskConfig;
 use crate::lanes::Lanes;
 use crate::metrics::TaskMetrics;
+
+/// How often the gauges are set while nothing else happens: the queue grows also while a bound keeps the loop from taking.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// All that the loop owns.
 pub(crate) struct Consume {
@@ -31,6 +35,7 @@ enum Next {
     Stop,
     Ended(Result<(Record, bool), JoinError>),
     Event(Event),
+    Show,
 }
 
 impl Consume {
@@ -48,6 +53,7 @@ impl Consume {
                 }
                 Next::Event(Event::Assigned(_)) => {}
                 Next::Event(Event::Revoked(_)) => self.revoked().await,
+                Next::Show => {}
             }
             self.show();
         }
@@ -67,6 +73,7 @@ impl Consume {
             () = self.shutdown.requested() => Next::Stop,
             Some(ended) = self.running.join_next() => Next::Ended(ended),
             event = self.consumer.next(), if full.is_none() => Next::Event(event),
+            () = tokio::time::sleep(SHOW_INTERVAL) => Next::Show,
         }
     }
 

@@ -62,9 +62,11 @@ async fn check(bound: &str, config: TaskConfig, held: u64, inside: u64) {
     bench.until(|| bench.metric(&full) == 1 && door.inside_max() == inside).await;
     assert_eq!((bench.metric("task_held"), bench.metric("task_lanes")), (held, held), "{bound}");
     assert_eq!(bench.metric("task_held_bytes"), 104 * held, "{bound}");
-    assert!(bench.metric("task_lag_records") >= 10, "{bound}");
+    // Also what came when nothing more was taken.
+    bench.send("late", "x".repeat(100)).await;
+    bench.until(|| bench.metric("task_lag_records") >= 11).await;
     door.open();
-    bench.done(10).await;
+    bench.done(11).await;
     assert_eq!(door.inside_max(), inside, "{bound}");
     bench.until(|| bench.metric("task_held_bytes") == 0 && bench.metric("task_lag_records") == 0).await;
     bench.stop(task).await;
@@ -99,7 +101,8 @@ async fn a_partition_does_not_run_far_ahead_of_a_task_that_stands() {
     // The bound, and what was held when it was reached.
     let ahead = bench.metric("task_ahead");
     assert!((5..=5 + 3).contains(&ahead), "{ahead}");
-    assert!(bench.metric("task_lag_records") >= 31, "none can be committed");
+    // None can be committed. The last one may be confirmed before it is seen in the queue.
+    bench.until(|| bench.metric("task_lag_records") >= 31).await;
     door.open();
     bench.done(31).await;
     bench.until(|| bench.metric("task_lag_records") == 0 && bench.metric("task_ahead") == 0).await;
