@@ -101,8 +101,14 @@ fn dropping_an_engine_ends_it_at_once() {
     on_each_driver(&Config { shards: 2, ..config() }, |server| {
         let mut client = server.join_plain(1, &[]);
         drop(server);
-        assert_eq!(client.rest(), b"");
+        ends_without_a_word(&mut client);
     });
+}
+
+/// Or it was still on its way: a shard that has ended takes nobody in, and its sender says so.
+fn ends_without_a_word(client: &mut Plain) {
+    let last = client.rest();
+    assert!(last.is_empty() || last.starts_with(b"\x88\x09\x03\xf5"), "{last:x?}");
 }
 
 #[test]
@@ -113,9 +119,7 @@ fn an_engine_can_end_while_sockets_are_handed_over() {
             let mut clients: Vec<_> = (0..8).map(|key| server.join_plain(key, &[])).collect();
             drop(server);
             for client in &mut clients {
-                // A shard that has ended takes nobody in, and its sender says so.
-                let last = client.rest();
-                assert!(last.is_empty() || last.starts_with(b"\x88\x09\x03\xf5"), "{last:x?}");
+                ends_without_a_word(client);
             }
         });
     }
