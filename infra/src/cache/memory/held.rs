@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::MemoryCache;
 
-/// Kinds that are told apart; keys of further ones are `other`, as are those without a colon.
+/// Kinds that are told apart; keys of further ones are `other`, as are those without a colon, whichever come first.
 const KINDS_MAX: usize = 32;
 
 /// Keys and bytes of each kind.
@@ -19,7 +19,8 @@ pub(super) struct Kinds(BTreeMap<String, (i64, i64)>);
 impl Kinds {
     pub(super) fn add(&mut self, key: &str, bytes: usize) {
         let kind = key.split_once(':').map_or("other", |(kind, _)| kind);
-        let full = self.0.len() >= KINDS_MAX && !self.0.contains_key(kind);
+        let named = self.0.len() - usize::from(self.0.contains_key("other"));
+        let full = named >= KINDS_MAX && !self.0.contains_key(kind);
         let kind = if full { "other" } else { kind };
         if !self.0.contains_key(kind) {
             self.0.insert(kind.to_owned(), (0, 0));
