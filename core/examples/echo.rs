@@ -1,15 +1,25 @@
 //! An echo server: every message comes back to its sender. For benchmarks and for trying the engine out.
 //!
 //! `echo [LISTEN] [SHARDS] [auto|uring|epoll]`, by default `127.0.0.1:9000 1 auto`. Each WebSocket at `/` or `/ws`
-//! gets a key of its own, so that with several shards they are spread; `?key=N` chooses one. Over plain HTTP, `/echo`
-//! answers with the request's body. Counters are printed every ten seconds. A line on standard input, or its end,
-//! drains the server.
+//! gets a key of its own, so that with several shards they are spread; `?key=N` chooses one. What is said at `/broadcast`
+//! goes to all connections there, the sender's too. Over plain HTTP, `/echo` answers with the request's body.
+//! Once it listens it prints a line with `ready`, and its counters every ten seconds.
+//!
+//! A line on standard input, or its end, drains the server. A bare port as LISTEN means 127.0.0.1, and that standard input
+//! is not read: a server for scripts, which ends by a signal.
 
 use gochat_core::{
     App, CloseReason, Config, ConnId, Cx, Driver, Engine, Frame, Outcome, Priority, Request, RequestId,
     Response, Upgrade,
 };
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
+
+/// The one key of all connections at `/broadcast`: they meet on its home shard, however many shards there are. Other
+/// keys are smaller.
+const ROOM: u64 = u64::MAX;
 
 /// Says everything back.
 #[derive(Default)]
@@ -26,11 +36,12 @@ impl App for Echo {
         match request.path {
             "/echo" => Outcome::Respond(Response::new(200).body(request.body.to_vec())),
             "/" | "/ws" => {
-                let chosen = request.query.and_then(|query| query.strip_prefix("key=")?.parse().ok());
+                let chosen = request.query.and_then(|query| query.strip_prefix("key=")?.parse::<u32>().ok());
                 self.next_key += cx.shards() as u64;
-                let key = chosen.unwrap_or(self.next_key + cx.shard() as u64);
+                let key = chosen.map_or(self.next_key + cx.shard() as u64, u64::from);
                 Outcome::Upgrade(Upgrade { key, session: (), protocol: None })
             }
+            "/broadcast" => Outcome::Upgrade(Upgrade { key: ROOM, session: (), protocol: None }),
             _ => Outcome::Respond(Response::new(404)),
         }
     }
@@ -38,11 +49,11 @@ impl App for Echo {
     fn on_open(&mut self, _: &mut Cx<'_, Self>, _: ConnId) {}
 
     fn on_text(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, text: &str) {
-        let _ = cx.send(conn, &Frame::text(text.as_bytes()), Priority::Keep);
+        answer(cx, conn, &Frame::text(text.as_bytes()));
     }
 
     fn on_binary(&mut self, cx: &mut Cx<'_, Self>, conn: ConnId, bytes: &[u8]) {
-        let _ = cx.send(conn, &Frame::binary(bytes), Priority::Keep);
+        answer(cx, conn, &Frame::binary(bytes));
     }
 
     fn on_close(&mut self, _: &mut Cx<'_, Self>, _: ConnId, _: u64, (): (), _: CloseReason) {}
@@ -50,6 +61,15 @@ impl App for Echo {
     fn on_mail(&mut self, _: &mut Cx<'_, Self>, (): ()) {}
 
     fn on_timer(&mut self, _: &mut Cx<'_, Self>, _: u64) {}
+}
+
+/// One frame, which all of its receivers share.
+fn answer(cx: &mut Cx<'_, Echo>, conn: ConnId, frame: &Frame) {
+    if cx.key_of(conn) == Some(ROOM) {
+        cx.send_to_key(ROOM, frame, Priority::Keep);
+    } else {
+        let _ = cx.send(conn, frame, Priority::Keep);
+    }
 }
 
 /// Wide limits: messages of 16 MiB in as many fragments as one likes, and all clients may be on one machine.
@@ -72,23 +92,56 @@ pub fn config() -> Config {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let config = Config {
-        listen: arguments.next().as_deref().unwrap_or("127.0.0.1:9000").parse()?,
-        shards: arguments.next().as_deref().unwrap_or("1").parse()?,
-        driver: match arguments.next().as_deref() {
-            None | Some("auto") => Driver::Auto,
-            Some("uring") => Driver::Uring,
-            Some("epoll") => Driver::Epoll,
-            Some(other) => return Err(format!("no such driver: {other}").into()),
-        },
-        ..config()
-    };
-    let engine = Engine::start(config, |_| Echo::default())?;
-    println!("ws://{} on {}", engine.local_addr(), engine.engine_in_use());
-    let (line, lines) = std::sync::mpsc::channel();
-    std::thread::spawn(move || line.send(std::io::stdin().read_line(&mut String::new())));
+/// What the command line asks for.
+pub struct Command {
+    pub config: Config,
+    /// A line on standard input, or its end, drains the server.
+    pub is_ended_by_stdin: bool,
+}
+
+impl Command {
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+        let listen = arguments.next().unwrap_or_else(|| "127.0.0.1:9000".to_owned());
+        let port = listen.parse::<u16>().ok();
+        let listen = match port {
+            Some(port) => (Ipv4Addr::LOCALHOST, port).into(),
+            None => listen.parse().map_err(|_| format!("neither an address nor a port: {listen}"))?,
+        };
+        let shards = arguments.next().unwrap_or_else(|| "1".to_owned());
+        let config = Config {
+            listen,
+            shards: shards.parse().map_err(|_| format!("no number of shards: {shards}"))?,
+            driver: match arguments.next().as_deref() {
+                None | Some("auto") => Driver::Auto,
+                Some("uring") => Driver::Uring,
+                Some("epoll") => Driver::Epoll,
+                Some(other) => return Err(format!("no such driver: {other}")),
+            },
+            ..config()
+        };
+        Ok(Command { config, is_ended_by_stdin: port.is_none() })
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let command = Command::parse(std::env::args().skip(1))?;
+    let engine = Engine::start(command.config, |_| Echo::default())?;
+    println!("ready: ws://{} on {}", engine.local_addr(), engine.engine_in_use());
+    let (line, lines) = channel();
+    if command.is_ended_by_stdin {
+        let line = line.clone();
+        std::thread::spawn(move || line.send(std::io::stdin().read_line(&mut String::new())));
+    }
+    // While `line` lives, silence is no end.
+    show_until(&engine, &lines);
+    engine.drain();
+    println!("{:?}", engine.join());
+    drop(line);
+    Ok(())
+}
+
+/// Prints counters until something is said.
+fn show_until<T>(engine: &Engine<Echo>, lines: &Receiver<T>) {
     while lines.recv_timeout(Duration::from_secs(10)).is_err() {
         for one in engine.stats() {
             println!(
@@ -97,7 +150,4 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             );
         }
     }
-    engine.drain();
-    println!("{:?}", engine.join());
-    Ok(())
 }
