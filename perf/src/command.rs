@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use crate::compare::{Compare, Versus};
+use crate::compare::{Collect, Compare, Markdown, Versus};
 use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
@@ -50,6 +50,8 @@ enum Command {
     Doctor(Doctor),
     Compare(Compare),
     Versus(Versus),
+    Collect(Collect),
+    Table(Markdown),
     /// One figure's median over several reports
     Median(Median),
 }
@@ -85,6 +87,8 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Doctor(doctor) => doctor.run(),
         Command::Compare(compare) => compare.run(),
         Command::Versus(versus) => versus.run(),
+        Command::Collect(collect) => collect.run(),
+        Command::Table(table) => table.run(),
         Command::Median(median) => median.run(),
     }
 }

@@ -49,10 +49,22 @@ pub(crate) fn median_bounds(values: &[f64], seed: u64) -> Option<Bounds> {
 
 /// The 95 % interval of `median(b) - median(a)`; `None`: too few values.
 pub(crate) fn difference_bounds(a: &[f64], b: &[f64], seed: u64) -> Option<Bounds> {
+    bounds_of_two(a, b, seed, |a, b| b - a)
+}
+
+/// The 95 % interval of `median(b) / median(a)`; `None`: too few values, or a part of `a` that is 0.
+pub(crate) fn ratio_bounds(a: &[f64], b: &[f64], seed: u64) -> Option<Bounds> {
+    bounds_of_two(a, b, seed, |a, b| b / a).filter(|bounds| bounds.low.is_finite() && bounds.high.is_finite())
+}
+
+fn bounds_of_two(a: &[f64], b: &[f64], seed: u64, of: impl Fn(f64, f64) -> f64) -> Option<Bounds> {
     let count = enough(a.len().min(b.len()))?;
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut drawn = Vec::new();
-    bounds(count, || resampled_median(b, &mut rng, &mut drawn) - resampled_median(a, &mut rng, &mut drawn))
+    bounds(count, || {
+        let of_b = resampled_median(b, &mut rng, &mut drawn);
+        of(resampled_median(a, &mut rng, &mut drawn), of_b)
+    })
 }
 
 fn enough(count: usize) -> Option<usize> {
@@ -122,6 +134,19 @@ mod tests {
         assert_eq!(difference_bounds(&a, &[1.0, 2.0, 3.0], 1), None, "three values tell no noise");
         assert_eq!(difference_bounds(&a, &a, 7), difference_bounds(&a, &a, 7), "seeded");
         assert_eq!(median_bounds(&[5.0; 6], 1), Some(Bounds { low: 5.0, high: 5.0 }));
+        assert_eq!(median_bounds(&a, 1), Some(Bounds { low: 10.0, high: 14.0 }), "of five: all of them");
+    }
+
+    #[test]
+    fn a_ratio_has_an_interval_unless_it_divides_by_nothing() {
+        let twice =
+            ratio_bounds(&[10.0, 11.0, 12.0, 13.0, 14.0], &[20.0, 22.0, 24.0, 26.0, 28.0], 1).unwrap();
+        assert!(
+            twice.low >= 20.0 / 14.0 && twice.low < 2.0 && twice.high > 2.0 && twice.high <= 2.8,
+            "{twice:?}"
+        );
+        assert_eq!(ratio_bounds(&[0.0; 5], &[1.0; 5], 1), None);
+        assert_eq!(ratio_bounds(&[1.0; 5], &[1.0; 3], 1), None);
     }
 
     type Draw = fn(&mut fastrand::Rng) -> f64;

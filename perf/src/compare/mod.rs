@@ -1,10 +1,15 @@
 //! Two or more sets of reports against each other: which differences are more than noise.
 
 mod bootstrap;
+mod collect;
+mod figure_file;
+mod markdown;
 mod side;
 mod table;
 mod versus;
 
+pub(crate) use collect::Collect;
+pub(crate) use markdown::Markdown;
 pub(crate) use versus::Versus;
 
 use std::path::PathBuf;

@@ -113,6 +113,9 @@ pub(super) fn check_same_scenario(sides: &[Side]) -> Result<(), LoadError> {
 /// Parameters that name files or places, and so may well differ.
 const OF_THE_PLACE: [&str; 9] = ["url", "admin", "pid", "json", "csv", "hlog", "html", "users_file", "seed"];
 
+/// Parts of a fingerprint that are the machine's and this tool's.
+pub(super) const OF_THE_MACHINE: [&str; 4] = ["kernel", "cpu", "cores", "tool_version"];
+
 /// What else than the server differs, in words.
 pub(super) fn differing_circumstances(sides: &[Side]) -> Vec<String> {
     let mut found = Vec::new();
@@ -125,7 +128,7 @@ pub(super) fn differing_circumstances(sides: &[Side]) -> Vec<String> {
         }
     };
     for (side, report) in reports() {
-        for part in ["kernel", "cpu", "cores", "tool_version"] {
+        for part in OF_THE_MACHINE {
             note(side, part, &first.fingerprint[part], &report.fingerprint[part]);
         }
         for (name, value) in report.parameters.as_object().into_iter().flatten() {

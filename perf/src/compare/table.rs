@@ -3,62 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::bootstrap::{difference_bounds, median, median_bounds};
+use super::bootstrap::{difference_bounds, median};
+use super::figure_file::{Cell, Difference, FigureFile, Row, ValuesOf, Verdict, short};
 use super::side::{Side, Values};
-use crate::report::Better;
+use crate::report::{Better, EarlierReport};
 
-/// A comparison's JSON file.
+/// A comparison: a file of figures with what is said of their differences.
 #[derive(Debug, Serialize)]
-pub(super) struct Table {
-    /// What the values are: `runs` or `seconds`.
-    values_of: &'static str,
-    figures: BTreeMap<String, Row>,
-    /// The first report's fingerprint.
-    host: Value,
-}
-
-#[derive(Debug, Serialize)]
-struct Row {
-    unit: String,
-    better: Better,
-    targets: BTreeMap<String, Cell>,
-    /// Each other target against the first.
-    differences: Vec<Difference>,
-}
-
-/// A figure of one target.
-#[derive(Debug, Serialize)]
-struct Cell {
-    median: f64,
-    /// The median's 95 % interval; `null`: too few values.
-    low: Option<f64>,
-    high: Option<f64>,
-    values: Vec<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Difference {
-    target: String,
-    /// Its median minus the first one's, with the 95 % interval.
-    by: f64,
-    low: Option<f64>,
-    high: Option<f64>,
-    verdict: Verdict,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Verdict {
-    Better,
-    Worse,
-    /// More than noise, and neither good nor bad.
-    Other,
-    Noise,
-    /// Too few values.
-    Unknown,
-}
+#[serde(transparent)]
+pub(super) struct Table(FigureFile);
 
 impl Table {
     /// Compares run by run where each side has runs enough, else second by second. `only`: empty for all figures.
@@ -79,21 +33,19 @@ impl Table {
                 figures.insert(name.clone(), Row::of(first, others, seed));
             }
         }
-        let host = sides.first().and_then(|side| side.reports.first());
-        Table {
-            values_of: if single { "seconds" } else { "runs" },
-            figures,
-            host: host.map(|report| report.fingerprint.clone()).unwrap_or_default(),
-        }
+        let first = sides.first().and_then(|side| side.reports.first());
+        let host = first.map(EarlierReport::host).unwrap_or_default();
+        let values_of = if single { ValuesOf::Seconds } else { ValuesOf::Runs };
+        Table(FigureFile { values_of, figures, host })
     }
 
     pub(super) fn is_anything_worse(&self) -> bool {
-        self.figures.values().flat_map(|row| &row.differences).any(|found| found.verdict == Verdict::Worse)
+        self.0.figures.values().flat_map(|row| &row.differences).any(|found| found.verdict == Verdict::Worse)
     }
 
     pub(super) fn print(&self) {
-        println!("medians over {}; 95 % intervals of the difference in brackets", self.values_of);
-        for (name, row) in &self.figures {
+        println!("medians over {}; 95 % intervals of the difference in brackets", self.0.values_of);
+        for (name, row) in &self.0.figures {
             let cells = row.targets.iter().map(|(target, cell)| format!("{target} {}", short(cell.median)));
             println!("{name} [{}]: {}", row.unit, cells.collect::<Vec<_>>().join(" · "));
             for difference in &row.differences {
@@ -116,18 +68,6 @@ impl Row {
                 .iter()
                 .map(|(target, values)| Difference::of(target, &first.1.values, values, seed))
                 .collect(),
-        }
-    }
-}
-
-impl Cell {
-    fn of(values: &[f64], seed: u64) -> Cell {
-        let bounds = median_bounds(values, seed);
-        Cell {
-            median: median(values),
-            low: bounds.map(|bounds| bounds.low),
-            high: bounds.map(|bounds| bounds.high),
-            values: values.to_vec(),
         }
     }
 }
@@ -172,14 +112,5 @@ impl Difference {
             Verdict::Unknown => "too few values to tell",
         };
         format!("{}: {} {interval} {verdict}", self.target, part(self.by))
-    }
-}
-
-/// Four digits are more than any run is good for.
-fn short(value: f64) -> String {
-    match value.abs() {
-        large if large >= 1000.0 => format!("{value:.0}"),
-        small if small >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.3}"),
     }
 }

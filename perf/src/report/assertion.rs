@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::Figures;
+use super::{Figures, units};
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,21 +36,6 @@ const RELATIONS: [(&str, Relation); 6] = [
     ("=", Relation::Equal),
 ];
 
-/// Unit, base unit, and how many of the base unit it is.
-const UNITS: [(&str, &str, f64); 11] = [
-    ("ns", "us", 1e-3),
-    ("us", "us", 1.0),
-    ("µs", "us", 1.0),
-    ("ms", "us", 1e3),
-    ("s", "us", 1e6),
-    ("ms", "s", 1e-3),
-    ("s", "s", 1.0),
-    ("B", "bytes", 1.0),
-    ("KiB", "bytes", 1024.0),
-    ("MiB", "bytes", 1_048_576.0),
-    ("GiB", "bytes", 1_073_741_824.0),
-];
-
 impl FromStr for Assertion {
     type Err = String;
 
@@ -66,8 +51,8 @@ impl FromStr for Assertion {
         let (number, unit) = bound.split_at(digits);
         let bound = number.parse().map_err(|_| format!("{text:?} compares with no number"))?;
         let unit = unit.trim();
-        if !unit.is_empty() && !UNITS.iter().any(|(name, ..)| *name == unit) {
-            return Err(format!("{text:?} has an unknown unit: ns, us, ms, s, B, KiB, MiB or GiB"));
+        if !unit.is_empty() && !units::is_known(unit) {
+            return Err(format!("{text:?} has an unknown unit: {}", units::KNOWN));
         }
         if figure.is_empty() {
             return Err(format!("{text:?} names no figure"));
@@ -106,13 +91,8 @@ impl Assertion {
             return Asserted { condition, holds: false, found: "the run has no such figure".to_owned() };
         };
         let found = format!("{} {}", figure.value, figure.unit).trim().to_owned();
-        let scale = if self.unit.is_empty() {
-            1.0
-        } else if let Some((.., scale)) =
-            UNITS.iter().find(|(name, base, _)| *name == self.unit && *base == figure.unit)
-        {
-            *scale
-        } else {
+        let scale = if self.unit.is_empty() { Some(1.0) } else { units::scale(&self.unit, &figure.unit) };
+        let Some(scale) = scale else {
             let found = format!("{found}, which cannot be compared with {}", self.unit);
             return Asserted { condition, holds: false, found };
         };

@@ -5,6 +5,7 @@ mod figures;
 mod files;
 mod fingerprint;
 mod read;
+pub(crate) mod units;
 mod window;
 
 pub(crate) use assertion::{Asserted, Assertion};

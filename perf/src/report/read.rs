@@ -34,6 +34,15 @@ impl EarlierReport {
         }
         Ok(report)
     }
+
+    /// The fingerprint without the server's processes: on what it was measured, whatever was measured.
+    pub(crate) fn host(&self) -> Value {
+        let mut host = self.fingerprint.clone();
+        if let Some(parts) = host.as_object_mut() {
+            parts.remove("server");
+        }
+        host
+    }
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::fake::{Fake, Fault};
+use crate::schema;
 
 fn perf(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gochat-perf")).args(args).output().unwrap()
@@ -78,6 +79,7 @@ fn only_differences_beyond_noise_are_told() {
     let table = dir.path().join("table.json");
     compare(&a, &slower, &["--json", table.to_str().unwrap()], 0);
     let table: Value = serde_json::from_slice(&std::fs::read(&table).unwrap()).unwrap();
+    schema::check_figures(&table);
     let rate = &table["figures"]["rate"];
     assert_eq!((&rate["unit"], &rate["targets"]["A"]["median"]), (&"1/s".into(), &100.0.into()));
     assert_eq!((&rate["targets"]["B"]["low"], &rate["targets"]["B"]["high"]), (&88.0.into(), &92.0.into()));
@@ -130,6 +132,7 @@ fn targets_are_run_by_turns_and_a_broken_one_ends_it() {
     let text = versus(&one, &other, 0);
     assert!(text.contains("not alike: content_bytes is 100, and 300 in other"), "{text}");
     let table: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    schema::check_figures(&table);
     for target in ["one", "other"] {
         assert_eq!(table["figures"]["p50"]["targets"][target]["values"].as_array().unwrap().len(), 5);
     }

@@ -1,16 +1,26 @@
-//! Goal: docs/report.schema.json says what reports are.
+//! Goal: docs/report.schema.json and docs/figures.schema.json say what reports and files of figures are.
 //! Method: the part of JSON Schema that it uses, checked here; an unknown keyword is an error, so that nothing in it goes unheard.
 
 use serde_json::{Value, json};
 
-const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.schema.json");
-
-/// Holds a report to the schema.
+/// Holds a report to its schema.
 #[track_caller]
 pub(crate) fn check(report: &Value) {
-    let schema: Value = serde_json::from_slice(&std::fs::read(SCHEMA).unwrap()).unwrap();
+    hold(report, "report");
+}
+
+/// Holds a file of figures to its schema.
+#[track_caller]
+pub(crate) fn check_figures(file: &Value) {
+    hold(file, "figures");
+}
+
+#[track_caller]
+fn hold(value: &Value, name: &str) {
+    let path = format!("{}/../docs/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let mut offences = Vec::new();
-    Judge { root: &schema, offences: &mut offences }.judge(&schema, report, "report");
+    Judge { root: &schema, offences: &mut offences }.judge(&schema, value, name);
     assert!(offences.is_empty(), "{}", offences.join("\n"));
 }
 
