@@ -71,7 +71,9 @@ counters! {
     syncs,
     /// `resync` orders from the server.
     resyncs,
-    /// Frames that could not be used: `error` frames, bad JSON, acks of unknown messages.
+    /// Requests that were answered by an `error` with a time to come again: allowed.
+    put_off,
+    /// Frames that could not be used: other `error` frames, bad JSON, acks of unknown messages.
     bad_frames,
     /// Sessions that have read their final history.
     finished,

@@ -103,11 +103,15 @@ pub(crate) struct Page<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorBody<'a> {
     #[serde(default)]
     pub(crate) code: u32,
     #[serde(borrow, default)]
     pub(crate) message: Cow<'a, str>,
+    /// The request may come again after this.
+    #[serde(default)]
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
 /// Parses one text frame. An unknown type is `Other`; a known type with other fields is an error.

@@ -181,7 +181,8 @@ impl Client {
 
     /// What was asked is asked again later; a conversation that does not exist has an empty history.
     fn on_error(&mut self, turn: &mut Turn<'_>, error: &ErrorBody<'_>, id: Option<&str>) {
-        let pause_us = turn.rules.error_wait_ms * 1000 + turn.rng.u64(0..=turn.rules.error_wait_ms * 500);
+        let wait_ms = error.retry_after_ms.unwrap_or(turn.rules.error_wait_ms).min(ERROR_WAIT_MAX_MS);
+        let pause_us = wait_ms * 1000 + turn.rng.u64(0..=wait_ms * 500);
         match (id, self.seat, turn.talk.as_deref()) {
             (Some(wire::HEADS_ID), ..) => {
                 self.heads_asked_us = None;
@@ -199,7 +200,8 @@ impl Client {
             }
             _ => {}
         }
-        Counters::add(&turn.counters.bad_frames);
+        let is_put_off = error.retry_after_ms.is_some();
+        Counters::add(if is_put_off { &turn.counters.put_off } else { &turn.counters.bad_frames });
         turn.counters.note_trouble(|| format!("error frame {}: {}", error.code, error.message));
     }
 
@@ -436,6 +438,9 @@ impl Client {
 
 /// The domain's code 1004.
 const CONVERSATION_NOT_FOUND: u32 = 1004;
+
+/// No server's word keeps a client away for longer.
+const ERROR_WAIT_MAX_MS: u64 = 600_000;
 
 /// First pages that the server sends of its own after `heads` with a page limit (its heads_pages_max).
 const HEADS_PAGES: usize = 20;

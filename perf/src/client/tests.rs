@@ -198,6 +198,22 @@ fn what_cannot_be_used_is_counted_and_left() {
 }
 
 #[test]
+fn a_request_that_is_put_off_comes_again_when_the_server_says_and_is_no_bad_frame() {
+    let mut bench = Bench::ready();
+    bench.hear("resync", json!({"delayMs": 0}));
+    assert_eq!(types(&bench.tick_at(0).1), ["heads"]);
+    let text =
+        json!({"type": "error", "id": "heads", "data": {"code": 1013, "name": "overloaded", "message": "m",
+        "retryAfterMs": 3_000}})
+        .to_string();
+    bench.call(|client, turn| client.heard(turn, &text));
+    let counted = bench.counters.snapshot();
+    assert_eq!((counted.put_off, counted.bad_frames), (1, 0));
+    assert!(bench.tick_at(2_999).1.is_empty());
+    assert_eq!(types(&bench.tick_at(4_501).1), ["heads"]);
+}
+
+#[test]
 fn an_error_is_no_answer_and_what_does_not_exist_is_empty() {
     let mut bench = Bench::ready();
     let error = |bench: &mut Bench, id: &str, code: u32| {

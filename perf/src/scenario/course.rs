@@ -176,7 +176,7 @@ impl Judged {
         println!("deliver  {}", result.deliver_us);
         println!(
             "retries {} · re-sent {} · holes synced {} · redelivered {} · resyncs {} · disconnects {} · skipped {} · \
-             bad frames {}",
+             put off {} · bad frames {}",
             progress.retried,
             progress.resent,
             progress.holes,
@@ -184,6 +184,7 @@ impl Judged {
             progress.resyncs,
             progress.disconnects,
             progress.skipped,
+            progress.put_off,
             progress.bad_frames
         );
         if let (Some(cpu_us), Some(rss)) = (result.server_cpu_us_per_message, result.server_rss_bytes) {
