@@ -1,9 +1,11 @@
 //! What the server costs: read from /proc where it runs on this machine, else from its admin port.
 
 mod find;
+mod growth;
 pub(crate) mod proc;
 mod watch;
 
+pub(crate) use growth::{CONNECTIONS_MIN, Growth, Mark};
 pub(crate) use watch::{Sample, Watch};
 
 use crate::config::Target;

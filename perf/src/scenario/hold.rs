@@ -10,13 +10,9 @@ use super::fleet::trouble_of;
 use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_seconds, mib, say};
 use crate::error::LoadError;
 use crate::load::ChatLoad;
-use crate::meter::ServerUse;
+use crate::meter::{CONNECTIONS_MIN, Growth, Mark, ServerMeter};
 use crate::report::{Better, Figures};
 use crate::users::{self, User};
-
-/// Memory grows in pages and arenas, some hundred KiB at a time: over fewer sessions than this between the two
-/// measurements a slope would show those and not the sessions.
-const SLOPE_SESSIONS_MIN: usize = 1_000;
 
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct Hold {
@@ -56,6 +52,8 @@ struct HoldResult {
     rss_bytes_after: u64,
     /// The slope from half to all: what the first sessions make grow once is left out. `null`: too few sessions.
     rss_bytes_per_session: Option<f64>,
+    /// The kernel's memory likewise, at both ends of the connection. `null`: too few, or the server is on another machine.
+    kernel_bytes_per_connection: Option<f64>,
     /// CPU seconds of the server for each second of holding.
     cpu_s_per_s: f64,
     /// Sessions that ended while they were held.
@@ -65,18 +63,10 @@ struct HoldResult {
 }
 
 /// The server with none, half and all of the sessions.
-struct Growth {
-    before: ServerUse,
-    half: ServerUse,
-    all: ServerUse,
-}
-
-impl Growth {
-    fn bytes_per_session(&self, sessions: usize) -> Option<f64> {
-        let between = sessions - sessions / 2;
-        let grown = self.all.rss_bytes as f64 - self.half.rss_bytes as f64;
-        (between >= SLOPE_SESSIONS_MIN).then(|| (grown / between as f64).round())
-    }
+struct Marks {
+    before: Mark,
+    half: Mark,
+    all: Mark,
 }
 
 impl Scenario for Hold {
@@ -101,21 +91,21 @@ impl Scenario for Hold {
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
         let users = self.read_users()?;
         let sessions = users.len();
-        let before = read(stage)?;
+        let before = Mark::now(meter(stage)?, 0)?;
         let load = ChatLoad::start_some(self.fleet.config(&stage.target, users, self.rate), sessions / 2)?;
         self.fleet.wait_connected(&load, sessions / 2)?;
-        let half = self.settled(stage)?;
+        let half = self.settled(stage, sessions / 2)?;
         load.let_connect(sessions);
         self.fleet.wait_connected(&load, sessions)?;
-        let growth = Growth { before, half, all: self.settled(stage)? };
+        let marks = Marks { before, half, all: self.settled(stage, sessions)? };
         say(format_args!("{sessions} sessions, {} messages/s among them for {} s", self.rate, self.seconds));
-        self.hold(load, stage, sessions, &growth)
+        self.hold(load, stage, &marks)
     }
 }
 
-fn read(stage: &mut Stage) -> Result<ServerUse, LoadError> {
+fn meter(stage: &mut Stage) -> Result<&mut ServerMeter, LoadError> {
     let unknown = || LoadError::BadConfig("hold measures the server: say --admin or --pid".to_owned());
-    stage.meter.as_mut().ok_or_else(unknown)?.read()
+    stage.meter.as_mut().ok_or_else(unknown)
 }
 
 impl Hold {
@@ -130,44 +120,40 @@ impl Hold {
         Ok(users)
     }
 
-    fn settled(&self, stage: &mut Stage) -> Result<ServerUse, LoadError> {
+    fn settled(&self, stage: &mut Stage, sessions: usize) -> Result<Mark, LoadError> {
         std::thread::sleep(Duration::from_secs_f64(self.settle_seconds));
-        read(stage)
+        Mark::now(meter(stage)?, sessions)
     }
 
-    fn hold(
-        &self,
-        load: ChatLoad,
-        stage: &mut Stage,
-        sessions: usize,
-        growth: &Growth,
-    ) -> Result<Brought, LoadError> {
+    fn hold(&self, load: ChatLoad, stage: &mut Stage, marks: &Marks) -> Result<Brought, LoadError> {
+        let sessions = marks.all.connections;
         let disconnects_before = load.progress().disconnects;
-        let began = Instant::now();
         let lasting = Duration::from_secs_f64(self.seconds);
         let window = if self.rate > 0.0 {
             Some(course::send(&load, lasting, stage)?)
         } else {
-            std::thread::sleep(lasting);
+            hold_idle(&load, lasting, stage)?;
             None
         };
-        let after = read(stage)?;
-        let held_s = began.elapsed().as_secs_f64();
+        let after = Mark::now(meter(stage)?, sessions)?;
+        let held_s = (after.at - marks.all.at).as_secs_f64();
         let disconnects = load.progress().disconnects - disconnects_before;
         let trouble = trouble_of(&load);
         let judged = window.map(|window| {
             let outcome = course::settle(load, sessions, Duration::from_secs_f64(self.finish_seconds));
             course::judge(outcome, window)
         });
+        let growth = Growth::between(&marks.half, &marks.all);
         let result = HoldResult {
             sessions,
             seconds: self.seconds,
-            rss_bytes_before: growth.before.rss_bytes,
-            rss_bytes_half: growth.half.rss_bytes,
-            rss_bytes_all: growth.all.rss_bytes,
+            rss_bytes_before: marks.before.rss_bytes,
+            rss_bytes_half: marks.half.rss_bytes,
+            rss_bytes_all: marks.all.rss_bytes,
             rss_bytes_after: after.rss_bytes,
-            rss_bytes_per_session: growth.bytes_per_session(sessions),
-            cpu_s_per_s: (after.cpu_s - growth.all.cpu_s) / held_s,
+            rss_bytes_per_session: growth.rss_bytes,
+            kernel_bytes_per_connection: growth.kernel_bytes,
+            cpu_s_per_s: (after.cpu_s - marks.all.cpu_s) / held_s,
             disconnects,
             chat: judged.as_ref().map(|judged| judged.result.clone()),
         };
@@ -182,11 +168,30 @@ impl Hold {
             }
         };
         result.add_to(&mut brought.figures);
+        growth.add_kernel_to(&mut brought.figures);
         if disconnects > 0 {
             brought.broken.push(format!("{disconnects} sessions ended while they were held"));
         }
         Ok(brought)
     }
+}
+
+/// A line each second: how many are still there, and what the server spends on them.
+fn hold_idle(load: &ChatLoad, lasting: Duration, stage: &mut Stage) -> Result<(), LoadError> {
+    let began = Instant::now();
+    let (mut last, mut at) = (meter(stage)?.read()?, began);
+    while let Some(rest) = lasting.checked_sub(began.elapsed()).filter(|rest| !rest.is_zero()) {
+        std::thread::sleep(rest.min(Duration::from_secs(1)));
+        let (now, since) = (meter(stage)?.read()?, at.elapsed());
+        let cpu = (now.cpu_s - last.cpu_s) / since.as_secs_f64();
+        let (memory, connected) = (mib(now.rss_bytes), load.progress().connected);
+        let at_s = began.elapsed().as_secs_f64();
+        say(format_args!(
+            "{at_s:>5.1} s  connected {connected}  server {cpu:.3} s/s of CPU  {memory:.1} MiB"
+        ));
+        (last, at) = (now, at + since);
+    }
+    Ok(())
 }
 
 impl HoldResult {
@@ -204,8 +209,11 @@ fn print(report: &HoldResult, trouble: &str) {
     match report.rss_bytes_per_session {
         Some(bytes) => println!("{sessions} sessions · {bytes:.0} bytes of server memory a session"),
         None => println!(
-            "{sessions} sessions · too few for the memory of one: the slope needs {SLOPE_SESSIONS_MIN} between half and all"
+            "{sessions} sessions · too few for the memory of one: the slope needs {CONNECTIONS_MIN} between half and all"
         ),
+    }
+    if let Some(bytes) = report.kernel_bytes_per_connection {
+        println!("kernel   {bytes:.0} bytes a connection, at both of its ends");
     }
     println!("server   {:.4} s of CPU a second while they were held", report.cpu_s_per_s);
     println!(

@@ -119,7 +119,7 @@ fn sessions_are_held_and_measured() {
     assert_eq!(report["chat"], Value::Null);
     assert_eq!(
         keys(&report),
-        "chat cpu_s_per_s disconnects rss_bytes_after rss_bytes_all rss_bytes_before rss_bytes_half \
+        "chat cpu_s_per_s disconnects kernel_bytes_per_connection rss_bytes_after rss_bytes_all rss_bytes_before rss_bytes_half \
          rss_bytes_per_session seconds sessions"
     );
     held(&fake, &["--users", "11"], 3);
