@@ -9,6 +9,7 @@ use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
 use crate::report::Median;
+use crate::scenario::capacity::Capacity;
 use crate::scenario::echo::Echo;
 use crate::scenario::rooms::{FanOut, Group, World};
 use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak, storm::Storm};
@@ -52,6 +53,7 @@ enum Command {
     Versus(Versus),
     Collect(Collect),
     Table(Markdown),
+    Capacity(Capacity),
     /// One figure's median over several reports
     Median(Median),
 }
@@ -89,6 +91,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Versus(versus) => versus.run(),
         Command::Collect(collect) => collect.run(),
         Command::Table(table) => table.run(),
+        Command::Capacity(scenario) => play(scenario),
         Command::Median(median) => median.run(),
     }
 }

@@ -1,5 +1,7 @@
 //! Why a load could not be run: always a matter of set-up, never of the server's promises.
 
+use crate::exit::Exit;
+
 /// The load could not start, or could not go on. Exit code 3 (2 for what the caller wrote).
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -24,6 +26,9 @@ pub enum LoadError {
     /// The caller's: another file.
     #[error("report {path}: {why}")]
     BadReport { path: String, why: String },
+    /// A run of several could not be run, and said why.
+    #[error("{run}: it could not be run, as it says above")]
+    Run { run: String, exit: Exit },
     /// The process whose cost was being measured has ended.
     #[error("the server's process {pid} has ended")]
     ServerGone { pid: u32 },

@@ -30,6 +30,7 @@ impl From<&LoadError> for Exit {
     fn from(error: &LoadError) -> Exit {
         match error {
             LoadError::BadUrl { .. } | LoadError::BadConfig(_) => Exit::Usage,
+            LoadError::Run { exit, .. } => *exit,
             _ => Exit::CouldNotRun,
         }
     }

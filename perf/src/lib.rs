@@ -16,6 +16,7 @@
 //! *Invariant:* a latency counts from the moment when its message was due, never from when it could be sent.
 #![forbid(unsafe_code)]
 
+mod apart;
 pub mod checker;
 mod client;
 pub mod command;

@@ -1,13 +1,13 @@
 //! `gochat-perf versus`: one scenario against several targets by turns, so that what the machine does meanwhile hits all alike.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 
 use clap::Args;
 
 use super::How;
 use super::side::Side;
+use crate::apart;
 use crate::error::LoadError;
 use crate::exit::Exit;
 use crate::report::EarlierReport;
@@ -76,7 +76,7 @@ impl Versus {
         for round in 0..self.rounds {
             for target in self.order_of(round) {
                 eprintln!("round {} of {}: {}", round + 1, self.rounds, target.name);
-                match self.run_one(target, round)? {
+                match apart::run(&self.scenario, &target.parameters, &self.report_of(target, round))? {
                     Exit::Ok => {}
                     other => {
                         println!("{} did not get through round {}", target.name, round + 1);
@@ -97,22 +97,6 @@ impl Versus {
 
     fn report_of(&self, target: &Target, round: u32) -> PathBuf {
         self.reports.join(&target.name).join(format!("{}.json", round + 1))
-    }
-
-    /// A process of its own, so that no run inherits another one's memory.
-    fn run_one(&self, target: &Target, round: u32) -> Result<Exit, LoadError> {
-        let io = |source| LoadError::Io { what: "cannot run a scenario", source };
-        let own = std::env::current_exe().map_err(io)?;
-        let json = self.report_of(target, round);
-        let status = Command::new(own)
-            .args(&self.scenario)
-            .args(&target.parameters)
-            .arg("--json")
-            .arg(json)
-            .stdout(Stdio::null())
-            .status()
-            .map_err(io)?;
-        Ok(Exit::of_code(status.code()))
     }
 
     fn side_of(&self, target: &Target) -> Result<Side, LoadError> {

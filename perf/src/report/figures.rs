@@ -1,6 +1,7 @@
 //! Named numbers with their units: what is compared, asserted and plotted.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,12 @@ pub(crate) struct Figure {
     /// `us`, `s`, `bytes`, `1/s`, or empty for a count.
     pub(crate) unit: String,
     pub(crate) better: Better,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.value, self.unit)
+    }
 }
 
 /// A run's figures by name.
@@ -57,6 +64,12 @@ impl Figures {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Figure> {
         self.0.get(name)
+    }
+
+    /// Those of these names.
+    pub(crate) fn only(&self, names: &[&str]) -> Figures {
+        let named = names.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?.clone())));
+        Figures(named.collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Figure)> {

@@ -9,7 +9,7 @@ pub(crate) mod units;
 mod window;
 
 pub(crate) use assertion::{Asserted, Assertion};
-pub(crate) use figures::{Better, Figures};
+pub(crate) use figures::{Better, Figure, Figures};
 pub(crate) use files::{RawLog, write_csv, write_html, write_json};
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use read::{EarlierReport, Median};

@@ -20,6 +20,12 @@ pub(crate) struct EarlierReport {
     pub(crate) fingerprint: Value,
     pub(crate) figures: Figures,
     pub(crate) intervals: Vec<Interval>,
+    verdict: EarlierVerdict,
+}
+
+#[derive(Debug, Deserialize)]
+struct EarlierVerdict {
+    broken: Vec<String>,
 }
 
 impl EarlierReport {
@@ -42,6 +48,11 @@ impl EarlierReport {
             parts.remove("server");
         }
         host
+    }
+
+    /// What broke a promise, in words.
+    pub(crate) fn broken(self) -> Vec<String> {
+        self.verdict.broken
     }
 }
 

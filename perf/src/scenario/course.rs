@@ -214,6 +214,7 @@ impl Judged {
             latencies: self.outcome.latencies.named().collect(),
             main_latency: Some("deliver"),
             result: serde_json::to_value(result).unwrap_or_default(),
+            ..Brought::default()
         }
     }
 }

@@ -134,6 +134,7 @@ impl Scenario for Echo {
             main_latency: result.echo_us.map(|_| "echo"),
             latencies: latencies.named().collect(),
             result: serde_json::to_value(&result).unwrap_or_default(),
+            ..Brought::default()
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The scenarios of `gochat-perf`, and the one way in which each is set up, run, checked and reported.
 
+pub(crate) mod capacity;
 pub(crate) mod chat;
 mod course;
 pub(crate) mod echo;
@@ -59,6 +60,8 @@ pub(crate) struct Brought {
     /// What else was promised and not kept, in words.
     pub(crate) broken: Vec<String>,
     pub(crate) figures: Figures,
+    /// Conditions of the scenario's own, judged.
+    pub(crate) asserted: Vec<Asserted>,
     pub(crate) latencies: BTreeMap<&'static str, Latency>,
     /// The one that `p50`, `p99`, … mean.
     pub(crate) main_latency: Option<&'static str>,
@@ -115,8 +118,8 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
     let mut stage = Stage::set(options, started)?;
     let mut brought = scenario.run(&mut stage)?;
     brought.complete_figures();
-    let asserted: Vec<_> =
-        options.assertions.iter().map(|assertion| assertion.judge(&brought.figures)).collect();
+    let mut asserted = std::mem::take(&mut brought.asserted);
+    asserted.extend(options.assertions.iter().map(|assertion| assertion.judge(&brought.figures)));
     let exit = match (brought.holds(), asserted.iter().all(|asserted| asserted.holds)) {
         (false, _) => Exit::Broken,
         (true, false) => Exit::Asserted,
