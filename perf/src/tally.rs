@@ -136,6 +136,8 @@ latencies! {
     ack,
     /// Due → given to the receiver's application, in order.
     deliver,
+    /// Due → given to the last of the receivers, in a conversation of more than two.
+    last,
     /// Due → said back by an echo server.
     echo,
     /// Due → taken up by this program: its own share in the two above.

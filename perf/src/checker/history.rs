@@ -41,6 +41,8 @@ pub struct SendRecord {
     pub rejected: Option<u32>,
     /// A later ack contradicted the first final one (other seq, other id, stored against rejected).
     pub contradicted: bool,
+    /// Other members whose application was given it.
+    pub given_to: u32,
 }
 
 /// The place that a `stored` ack names.

@@ -382,8 +382,14 @@ impl Client {
                 continue;
             };
             Counters::add(&turn.counters.delivered);
-            if let Some(send) = talk.members[member as usize].sends.get(n as usize) {
-                turn.latencies.deliver.record(turn.now_us.saturating_sub(send.due_us));
+            let receivers = talk.members.len() as u32 - 1;
+            if let Some(send) = talk.members[member as usize].sends.get_mut(n as usize) {
+                let since_due_us = turn.now_us.saturating_sub(send.due_us);
+                turn.latencies.deliver.record(since_due_us);
+                send.given_to += 1;
+                if receivers > 1 && send.given_to == receivers {
+                    turn.latencies.last.record(since_due_us);
+                }
             }
         }
     }

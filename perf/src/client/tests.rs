@@ -237,3 +237,22 @@ fn an_error_is_no_answer_and_what_does_not_exist_is_empty() {
     error(&mut bench, "final-5", 1004);
     assert!(bench.client.has_read());
 }
+
+#[test]
+fn whoever_is_given_a_message_last_ends_its_way() {
+    let mut bench = Bench::ready();
+    let due = SendRecord { due_us: 1_000_000, ..SendRecord::default() };
+    bench.talk.members[1].sends = vec![due; 9];
+    bench.now_us = 3_000_000;
+    bench.message(6);
+    assert_eq!((bench.latencies.deliver.len(), bench.latencies.last.len()), (1, 0), "of two: no last one");
+    bench.talk.members.push(MemberHistory { user_id: 11, ..MemberHistory::default() });
+    bench.message(7);
+    assert_eq!(bench.latencies.last.len(), 0, "user 11 has not got it");
+    bench.talk.members[1].sends[8].given_to = 1;
+    bench.now_us = 5_000_000;
+    bench.message(8);
+    assert_eq!(bench.latencies.last.len(), 1);
+    let last_us = bench.latencies.last.percentiles().max;
+    assert!((4_000_000..4_010_000).contains(&last_us), "from when it was due: {last_us}");
+}

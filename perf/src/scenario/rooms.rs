@@ -9,6 +9,7 @@ use super::course::{self, ChatResult};
 use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_seconds, say};
 use crate::config::{LoadConfig, Room, Target};
 use crate::error::LoadError;
+use crate::latency::Percentiles;
 use crate::load::ChatLoad;
 use crate::report::Better;
 use crate::rest::Rest;
@@ -17,6 +18,12 @@ use crate::users::User;
 /// What the three have in common.
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct Talk {
+    #[command(flatten)]
+    #[serde(flatten)]
+    options: Options,
+    #[command(flatten)]
+    #[serde(flatten)]
+    fleet: Fleet,
     /// How long messages become due
     #[arg(long, default_value_t = 15.0)]
     seconds: f64,
@@ -32,12 +39,6 @@ pub(crate) struct Talk {
 pub(crate) struct Group {
     #[command(flatten)]
     #[serde(flatten)]
-    options: Options,
-    #[command(flatten)]
-    #[serde(flatten)]
-    fleet: Fleet,
-    #[command(flatten)]
-    #[serde(flatten)]
     talk: Talk,
     /// Members of the group, who take turns at writing
     #[arg(long, default_value_t = 500)]
@@ -51,12 +52,6 @@ pub(crate) struct Group {
 pub(crate) struct World {
     #[command(flatten)]
     #[serde(flatten)]
-    options: Options,
-    #[command(flatten)]
-    #[serde(flatten)]
-    fleet: Fleet,
-    #[command(flatten)]
-    #[serde(flatten)]
     talk: Talk,
     /// Users who are online, and take turns at writing
     #[arg(long, default_value_t = 1000)]
@@ -68,12 +63,6 @@ pub(crate) struct World {
 
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct FanOut {
-    #[command(flatten)]
-    #[serde(flatten)]
-    options: Options,
-    #[command(flatten)]
-    #[serde(flatten)]
-    fleet: Fleet,
     #[command(flatten)]
     #[serde(flatten)]
     talk: Talk,
@@ -95,6 +84,8 @@ struct RoomResult {
     /// Messages given to receivers a second, over the whole time of sending.
     deliveries_per_s: f64,
     server_cpu_us_per_delivery: Option<f64>,
+    /// Of each message that reached everybody: due → given to the last of them.
+    last_us: Percentiles,
     chat: ChatResult,
 }
 
@@ -102,7 +93,7 @@ impl Scenario for Group {
     const NAME: &'static str = "group";
 
     fn options(&self) -> &Options {
-        &self.options
+        &self.talk.options
     }
 
     fn check(&self) -> Result<(), LoadError> {
@@ -110,9 +101,9 @@ impl Scenario for Group {
     }
 
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
-        let users = self.fleet.bring_users(self.members, &stage.target)?;
+        let users = self.talk.fleet.bring_users(self.members, &stage.target)?;
         let room = make_group(&stage.target, users)?;
-        self.talk.run(stage, &self.fleet, room, |config| LoadConfig { rate_per_s: self.rate, ..config })
+        self.talk.run(stage, room, |config| LoadConfig { rate_per_s: self.rate, ..config })
     }
 }
 
@@ -120,7 +111,7 @@ impl Scenario for World {
     const NAME: &'static str = "world";
 
     fn options(&self) -> &Options {
-        &self.options
+        &self.talk.options
     }
 
     fn check(&self) -> Result<(), LoadError> {
@@ -128,9 +119,9 @@ impl Scenario for World {
     }
 
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
-        let users = self.fleet.bring_users(self.users, &stage.target)?;
+        let users = self.talk.fleet.bring_users(self.users, &stage.target)?;
         let room = Room { conversation_id: "world".to_owned(), users };
-        self.talk.run(stage, &self.fleet, room, |config| LoadConfig { rate_per_s: self.rate, ..config })
+        self.talk.run(stage, room, |config| LoadConfig { rate_per_s: self.rate, ..config })
     }
 }
 
@@ -138,7 +129,7 @@ impl Scenario for FanOut {
     const NAME: &'static str = "fan-out";
 
     fn options(&self) -> &Options {
-        &self.options
+        &self.talk.options
     }
 
     fn check(&self) -> Result<(), LoadError> {
@@ -149,9 +140,9 @@ impl Scenario for FanOut {
     }
 
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
-        let users = self.fleet.bring_users(self.receivers + 1, &stage.target)?;
+        let users = self.talk.fleet.bring_users(self.receivers + 1, &stage.target)?;
         let room = make_group(&stage.target, users)?;
-        self.talk.run(stage, &self.fleet, room, |mut config| {
+        self.talk.run(stage, room, |mut config| {
             config.rules.in_flight_max = self.in_flight;
             LoadConfig { rate_per_s: self.rate, writers_max: 1, ..config }
         })
@@ -180,15 +171,15 @@ impl Talk {
     fn run(
         &self,
         stage: &mut Stage,
-        fleet: &Fleet,
         room: Room,
         how: impl FnOnce(LoadConfig) -> LoadConfig,
     ) -> Result<Brought, LoadError> {
         let members = room.users.len();
-        let config = how(LoadConfig { rooms: vec![room], ..fleet.config(&stage.target, Vec::new(), 0.0) });
+        let config =
+            how(LoadConfig { rooms: vec![room], ..self.fleet.config(&stage.target, Vec::new(), 0.0) });
         say(format_args!("{members} members, {} messages/s for {} s", config.rate_per_s, self.seconds));
         let load = ChatLoad::start(config)?;
-        fleet.wait_connected(&load, members)?;
+        self.fleet.wait_connected(&load, members)?;
         std::thread::sleep(Duration::from_secs_f64(self.warm_seconds));
         let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
         let delivered = load.progress().delivered;
@@ -201,8 +192,10 @@ impl Talk {
             members,
             deliveries_per_s: (delivered as f64 / window.seconds).round(),
             server_cpu_us_per_delivery: window.server_cpu_s.and_then(per_delivery),
+            last_us: judged.latencies().last.percentiles(),
             chat: judged.result.clone(),
         };
+        println!("last     {}", result.last_us);
         println!("{} deliveries/s to {members} members", result.deliveries_per_s);
         let mut brought = judged.bring(&result);
         let figures = &mut brought.figures;

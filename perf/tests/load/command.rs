@@ -226,10 +226,12 @@ fn each_message_of_a_room_reaches_everybody() {
     for (words, writers) in rooms {
         let fake = Fake::start(Fault::None);
         let (result, figures) = played(&fake, words, 0);
-        assert_eq!(keys(&result), "chat deliveries_per_s members server_cpu_us_per_delivery");
+        assert_eq!(keys(&result), "chat deliveries_per_s last_us members server_cpu_us_per_delivery");
         assert_eq!((&result["chat"]["sent"], &result["members"]), (&50.into(), &4.into()));
         assert_eq!(result["chat"]["delivered"], 150, "each reaches three others");
         assert!(figures["deliveries_rate"]["value"].as_f64() > Some(0.0), "{figures}");
+        let us = |figure: &str| figures[figure]["value"].as_f64().unwrap();
+        assert!(us("last.p50") >= us("deliver.p50") && us("last.max") <= us("deliver.max"), "{figures}");
         let world = fake.world.lock().unwrap();
         assert_eq!(world.writers("group_1_2_3_4").into_iter().collect::<Vec<_>>(), writers, "{words:?}");
     }
