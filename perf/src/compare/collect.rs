@@ -21,8 +21,14 @@ pub(crate) struct Collect {
     target: String,
     /// NAME=FIGURE or NAME=FIGURE:UNIT: its name in the file, its name in the reports, and the unit to tell it in:
     /// chat_p50_ms=deliver.p50:ms
-    #[arg(long = "figure", required = true)]
+    #[arg(long = "figure", required_unless_present = "missing")]
     figures: Vec<Wanted>,
+    /// What the target is made of: 'bun 1.4.5'
+    #[arg(long)]
+    made_of: Option<String>,
+    /// Instead of figures: why the target could not be measured. The file must be there
+    #[arg(long, conflicts_with_all = ["figures", "reports", "made_of"])]
+    missing: Option<String>,
     /// The file of figures
     #[arg(long)]
     json: PathBuf,
@@ -33,7 +39,7 @@ pub(crate) struct Collect {
     #[arg(long, default_value_t = 1)]
     bootstrap_seed: u64,
     /// Of runs with the same parameters
-    #[arg(required = true)]
+    #[arg(required_unless_present = "missing")]
     reports: Vec<PathBuf>,
 }
 
@@ -65,6 +71,9 @@ impl Collect {
     /// [`LoadError`]: too few reports, one that can't be used, or a file that was made on something else. The file is
     /// left as it was then.
     pub(crate) fn run(&self) -> Result<Exit, LoadError> {
+        if let Some(why) = &self.missing {
+            return self.leave_out(why);
+        }
         let side = self.read_reports()?;
         let host = side.reports.first().map(EarlierReport::host).unwrap_or_default();
         let mut file = self.file_so_far(&host)?;
@@ -72,11 +81,29 @@ impl Collect {
             let row = self.row_of(wanted, &side)?;
             self.put(&mut file, wanted, row)?;
         }
+        file.missing.remove(&self.target);
+        if let Some(made_of) = &self.made_of {
+            file.versions.insert(self.target.clone(), made_of.clone());
+        }
         write_json(&self.json, &file)?;
         for wanted in &self.figures {
             let row = &file.figures[&wanted.name];
             println!("{} [{}]: {} {}", wanted.name, row.unit, self.target, row.targets[&self.target]);
         }
+        Ok(Exit::Ok)
+    }
+
+    /// What the file holds of the target goes: figures of an earlier time would pass for measured ones.
+    fn leave_out(&self, why: &str) -> Result<Exit, LoadError> {
+        let mut file = FigureFile::read(&self.json)?;
+        for row in file.figures.values_mut() {
+            row.targets.remove(&self.target);
+            row.differences.clear();
+        }
+        file.versions.remove(&self.target);
+        file.missing.insert(self.target.clone(), why.to_owned());
+        write_json(&self.json, &file)?;
+        println!("{} is missing: {why}", self.target);
         Ok(Exit::Ok)
     }
 
@@ -118,11 +145,7 @@ impl Collect {
     /// The file, if there is one and what was measured there can stand beside this.
     fn file_so_far(&self, host: &Value) -> Result<FigureFile, LoadError> {
         if !self.json.exists() {
-            return Ok(FigureFile {
-                values_of: ValuesOf::Runs,
-                figures: Default::default(),
-                host: host.clone(),
-            });
+            return Ok(FigureFile::new(ValuesOf::Runs, Default::default(), host.clone()));
         }
         let file = FigureFile::read(&self.json)?;
         if file.values_of != ValuesOf::Runs {

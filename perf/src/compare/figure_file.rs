@@ -15,6 +15,12 @@ use crate::report::Better;
 pub(super) struct FigureFile {
     pub(super) values_of: ValuesOf,
     pub(super) figures: BTreeMap<String, Row>,
+    /// What targets are made of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) versions: BTreeMap<String, String>,
+    /// Targets that could not be measured, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) missing: BTreeMap<String, String>,
     /// Of the first report: its fingerprint, without the server's processes.
     pub(super) host: Value,
 }
@@ -79,6 +85,10 @@ pub(super) enum Verdict {
 }
 
 impl FigureFile {
+    pub(super) fn new(values_of: ValuesOf, figures: BTreeMap<String, Row>, host: Value) -> FigureFile {
+        FigureFile { values_of, figures, versions: BTreeMap::new(), missing: BTreeMap::new(), host }
+    }
+
     /// # Errors
     /// [`LoadError::BadReport`]: no such file, or no file of figures.
     pub(super) fn read(path: &Path) -> Result<FigureFile, LoadError> {

@@ -37,6 +37,13 @@ impl Markdown {
                 targets.iter().map(|target| self.cell(row, targets[0], target)).collect();
             println!("| `{name}` | {} | {} |", row.unit, cells.join(" | "));
         }
+        for (target, why) in &file.missing {
+            println!("\nNot measured: {target}: {why}");
+        }
+        if !file.versions.is_empty() {
+            let versions = file.versions.iter().map(|(target, made_of)| format!("{target}: {made_of}"));
+            println!("\n{}", versions.collect::<Vec<_>>().join("; "));
+        }
         println!("\n{}", host_in_words(&file.host));
         Ok(Exit::Ok)
     }

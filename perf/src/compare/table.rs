@@ -36,7 +36,7 @@ impl Table {
         let first = sides.first().and_then(|side| side.reports.first());
         let host = first.map(EarlierReport::host).unwrap_or_default();
         let values_of = if single { ValuesOf::Seconds } else { ValuesOf::Runs };
-        Table(FigureFile { values_of, figures, host })
+        Table(FigureFile::new(values_of, figures, host))
     }
 
     pub(super) fn is_anything_worse(&self) -> bool {

@@ -197,3 +197,33 @@ fn a_table_tells_ratios_to_the_first_target() {
         "not a file of figures",
     );
 }
+
+#[test]
+fn a_target_that_could_not_be_measured_is_told_with_the_reason() {
+    let bench = Bench::set();
+    let file = bench.file.to_str().unwrap();
+    let missing =
+        |target: &str, why: &str| perf(&["collect", "--target", target, "--json", file, "--missing", why]);
+    expect(&missing("theirs", "no npm"), 3, "figures.json");
+    expect(&bench.collect("ours", &["a=rate"], &[]), 0, "");
+    expect(&bench.collect("theirs", &["a=rate"], &["--made-of", "theirs 1.4.5"]), 0, "");
+    assert_eq!(bench.file()["versions"], json!({"theirs": "theirs 1.4.5"}));
+
+    expect(&missing("theirs", "no npm"), 0, "theirs is missing: no npm");
+    let after = bench.file();
+    assert_eq!(after["missing"], json!({"theirs": "no npm"}));
+    assert_eq!(after["versions"], Value::Null);
+    assert!(after["figures"]["a"]["targets"].get("theirs").is_none(), "what was measured before is gone");
+    expect(&perf(&["table", file]), 0, "Not measured: theirs: no npm");
+
+    expect(&bench.collect("theirs", &["a=rate"], &["--made-of", "theirs 2"]), 0, "");
+    assert_eq!(bench.file()["missing"], Value::Null, "it was measured in the end");
+    expect(&perf(&["table", file]), 0, "theirs: theirs 2");
+}
+
+#[test]
+fn what_is_missing_has_no_figures() {
+    let bench = Bench::set();
+    expect(&bench.collect("ours", &["a=rate"], &["--missing", "no npm"]), 2, "cannot be used with");
+    expect(&perf(&["collect", "--target", "ours", "--json", "figures.json"]), 2, "--figure");
+}
