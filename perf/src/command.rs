@@ -8,6 +8,7 @@ use crate::compare::{Collect, Compare, Markdown, Versus};
 use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
+use crate::null::Null;
 use crate::report::Median;
 use crate::scenario::capacity::Capacity;
 use crate::scenario::echo::Echo;
@@ -47,6 +48,8 @@ enum Command {
     Soak(Soak),
     /// Messages that a server says back: any echo server, such as core's example
     Echo(Echo),
+    /// A server that does next to nothing: a run against it shows what this program itself costs and adds
+    Null(Null),
     /// What on this machine would spoil a figure
     Doctor(Doctor),
     Compare(Compare),
@@ -86,6 +89,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::FanOut(scenario) => play(scenario),
         Command::Soak(scenario) => play(scenario),
         Command::Echo(scenario) => play(scenario),
+        Command::Null(null) => null.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Compare(compare) => compare.run(),
         Command::Versus(versus) => versus.run(),

@@ -6,6 +6,7 @@
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
 //! - `echo`: load on a server that says everything back.
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
+//! - `null`: a server that does next to nothing, to measure this program by.
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
 //! - `meter`: what the server, this program and the machine spend meanwhile. `report`: what a run leaves behind.
 //! - `doctor`: what would spoil a figure. `compare`: which differences are more than noise.
@@ -30,6 +31,7 @@ mod latency;
 mod load;
 mod meter;
 mod misbehave;
+mod null;
 mod report;
 pub mod rest;
 mod scenario;

@@ -8,6 +8,7 @@ mod echoes;
 mod endures;
 mod fake;
 mod finds;
+mod itself;
 mod page;
 mod report;
 mod schema;

@@ -36,6 +36,10 @@ pub(crate) enum Fault {
     /// Every third upgrade is refused with 503 and `Retry-After: 1`.
     Busy,
     // Broken promises.
+    /// No ack of any kind, however often it is sent again.
+    NeverAck,
+    /// A message that nobody sent.
+    MakeUp,
     ForgetStored,
     ForgetAccepted,
     StoreTwice,

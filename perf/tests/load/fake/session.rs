@@ -133,6 +133,9 @@ impl Session<'_> {
             self.ack(&client_msg_id, "stored", json!({"messageId": id.to_string(), "seqId": known.seq}));
             return true;
         }
+        if world.never_acked.contains(&client_msg_id) {
+            return true;
+        }
         if self.refused.get(&conversation).is_some_and(|first| *first != client_msg_id) {
             self.ack(&client_msg_id, "retry", json!({"code": 1013, "retryAfterMs": 20}));
             return true;
@@ -181,6 +184,15 @@ impl Session<'_> {
                 return true;
             }
             Fault::ChangeContent => message.content.push('!'),
+            Fault::MakeUp => {
+                let made_up = Stored { client_msg_id: "made-up".into(), ..message.clone() };
+                let stored = world.store(conversation, made_up, 0);
+                self.deliver(world, conversation, &stored, Fault::None);
+            }
+            Fault::NeverAck => {
+                world.never_acked.insert(client_msg_id);
+                return true;
+            }
             _ => {}
         }
         if fault != Fault::DropAcceptedAck {

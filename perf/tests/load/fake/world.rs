@@ -30,6 +30,7 @@ pub(crate) struct World {
     /// A message that waits until its sender's next one is stored (SwapOrder), or a delivery that waits.
     pub(super) held: HashMap<String, Stored>,
     pub(super) delayed: HashMap<u64, Value>,
+    pub(super) never_acked: BTreeSet<String>,
     pub(super) messages: u64,
     pub(super) ids: u64,
 }
