@@ -12,6 +12,7 @@ use crate::null::Null;
 use crate::report::Median;
 use crate::scenario::capacity::Capacity;
 use crate::scenario::echo::Echo;
+use crate::scenario::mixed::Mixed;
 use crate::scenario::rooms::{FanOut, Group, World};
 use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak, storm::Storm};
 
@@ -44,6 +45,8 @@ enum Command {
     World(World),
     /// One writes, all others of a group only read
     FanOut(FanOut),
+    /// A mobile day: few busy conversations among many, most sessions idle, connections that come and go, histories read
+    Mixed(Mixed),
     /// A chat that goes on: whether the server's memory and latencies stay where they are
     Soak(Soak),
     /// Messages that a server says back: any echo server, such as core's example
@@ -87,6 +90,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Group(scenario) => play(scenario),
         Command::World(scenario) => play(scenario),
         Command::FanOut(scenario) => play(scenario),
+        Command::Mixed(scenario) => play(scenario),
         Command::Soak(scenario) => play(scenario),
         Command::Echo(scenario) => play(scenario),
         Command::Null(null) => null.run(),

@@ -66,6 +66,8 @@ pub struct LoadConfig {
     pub connecting_max: usize,
     /// A connection that has not finished its handshake by then is given up and tried again.
     pub connect_wait_ms: u64,
+    /// How people use their connections.
+    pub habits: Habits,
     pub rules: ClientRules,
 }
 
@@ -85,6 +87,13 @@ impl LoadConfig {
         self.users.len() + self.rooms.iter().map(|room| room.users.len()).sum::<usize>()
     }
 
+    /// How busy each conversation is to be, those of the pairs first, then the rooms: alike in all threads.
+    pub(crate) fn conversation_weights(&self) -> Vec<f64> {
+        let mut ranks: Vec<usize> = (0..self.users.len().div_ceil(2) + self.rooms.len()).collect();
+        fastrand::Rng::with_seed(self.seed).shuffle(&mut ranks);
+        ranks.into_iter().map(|rank| (1.0 + rank as f64).powf(-self.habits.zipf_exponent)).collect()
+    }
+
     /// The defaults for a load against `target` with `users`: 100 messages/s.
     pub fn new(target: Target, users: Vec<User>) -> LoadConfig {
         LoadConfig {
@@ -100,8 +109,47 @@ impl LoadConfig {
             connects_per_s: 500.0,
             connecting_max: 128,
             connect_wait_ms: 10_000,
+            habits: Habits::default(),
             rules: ClientRules::default(),
         }
+    }
+}
+
+/// How uneven a load is. The default is the even one: all take turns at writing, a message at a time, and nobody's
+/// connection is lost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Habits {
+    /// The busiest conversation has a weight of 1, the next of 1 / 2 to this power, and so on. 0: all alike.
+    pub zipf_exponent: f64,
+    /// Share of the sessions that never write, from 0 to 1; one writes in any case.
+    pub idle_share: f64,
+    /// Share of the turns at writing that are bursts, from 0 to 1. The rate of messages stays what it is.
+    pub burst_share: f64,
+    /// Messages of a burst, due in one moment.
+    pub burst_messages: u32,
+    /// Share of the sessions whose connections are lost again and again while messages become due, from 0 to 1.
+    pub flap_share: f64,
+    /// How long such a connection lasts on average: between half of this and one and a half.
+    pub flap_every_ms: u64,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Habits {
+            zipf_exponent: 0.0,
+            idle_share: 0.0,
+            burst_share: 0.0,
+            burst_messages: 1,
+            flap_share: 0.0,
+            flap_every_ms: 10_000,
+        }
+    }
+}
+
+impl Habits {
+    /// Messages that a turn at writing brings on average.
+    pub(crate) fn messages_per_turn(&self) -> f64 {
+        1.0 + self.burst_share * f64::from(self.burst_messages.saturating_sub(1))
     }
 }
 

@@ -40,7 +40,7 @@ mod tally;
 pub mod users;
 mod wire;
 
-pub use config::{ClientRules, LoadConfig, Room, Target, random_run};
+pub use config::{ClientRules, Habits, LoadConfig, Room, Target, random_run};
 pub use error::LoadError;
 pub use exit::Exit;
 pub use latency::{Latency, Percentiles};

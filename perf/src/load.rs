@@ -206,6 +206,19 @@ fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
     if !run_fits || !config.run.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
         return bad("a run's name is [a-z0-9]{1,16}");
     }
+    let habits = &config.habits;
+    let shares = [habits.idle_share, habits.burst_share, habits.flap_share];
+    if !shares.iter().all(|share| (0.0..=1.0).contains(share)) {
+        return bad("the shares of idle sessions, bursts and flapping sessions must be between 0 and 1");
+    }
+    if !(0.0..=10.0).contains(&habits.zipf_exponent)
+        || habits.burst_messages == 0
+        || habits.flap_every_ms == 0
+    {
+        return bad(
+            "the Zipf exponent must be between 0 and 10, and burst_messages and flap_every_ms above 0",
+        );
+    }
     let rules = &config.rules;
     if config.threads == 0
         || config.writers_max == 0

@@ -45,6 +45,11 @@ impl Rest {
         Rest { target, token: Some(token.to_owned()), stream: None }
     }
 
+    /// Later calls carry this access token, over the same connection.
+    pub(crate) fn speak_as(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
+    }
+
     /// One call. A kept connection that turns out to be closed is replaced once.
     ///
     /// # Errors

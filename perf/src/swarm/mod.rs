@@ -5,6 +5,7 @@ mod ending;
 mod outage;
 mod pacer;
 pub(crate) mod socket;
+mod turns;
 mod worker;
 
 pub(crate) use control::Control;

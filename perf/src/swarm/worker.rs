@@ -1,7 +1,6 @@
 //! One thread of the load: an epoll loop over its clients' sockets. All members of a conversation live in
 //! the same thread, so that what one wrote and the other got meet without a lock.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use super::ending::Phase;
 use super::outage::Away;
 use super::pacer::Pacer;
 use super::socket::{self, Received, Socket, Step};
+use super::turns::Turns;
 use crate::checker::{ConversationHistory, MemberHistory};
 use crate::client::{Client, Naming, Pulse, Seat, Turn};
 use crate::config::LoadConfig;
@@ -35,7 +35,7 @@ pub(crate) struct Harvest {
 pub(super) struct Member {
     pub(super) client: Client,
     /// Its place among all sessions of the load.
-    index: usize,
+    pub(super) index: usize,
     token: Box<str>,
     /// Its conversation in this thread; `None`: a session that is only held.
     pub(super) talk: Option<usize>,
@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) failures: u32,
     /// From an outage until it is level with the server again.
     pub(super) away: Option<Away>,
+    /// When its connection is lost again; `None`: it is a steady one.
+    pub(super) flap_at_us: Option<u64>,
 }
 
 pub(crate) struct Worker {
@@ -57,10 +59,13 @@ pub(crate) struct Worker {
     naming: Naming,
     /// Since they were last handed over.
     pub(super) latencies: Latencies,
-    rng: fastrand::Rng,
+    pub(super) rng: fastrand::Rng,
     pub(super) pacer: Option<Pacer>,
-    /// Members that take turns at writing.
-    writers: VecDeque<usize>,
+    turns: Turns,
+    /// Of the load's turns at writing this thread has so many; 1 is an even share.
+    turns_share: f64,
+    /// Grows with each turn at writing; a whole one is a burst.
+    bursts_owed: f64,
     connecting: usize,
     connect_pacer: Pacer,
     /// This thread's number and how many there are.
@@ -84,17 +89,15 @@ impl Worker {
     pub(crate) fn new(config: Arc<LoadConfig>, control: Arc<Control>, thread: usize) -> io::Result<Worker> {
         let mut rng = fastrand::Rng::with_seed(config.seed.wrapping_add(thread as u64));
         let (members, talks) = seat_members(&config, thread);
-        let writes = |at: &usize| {
-            members[*at].client.seat().is_some_and(|seat| (seat.member as usize) < config.writers_max)
-        };
-        let mut writers: Vec<usize> = (0..members.len()).filter(writes).collect();
-        rng.shuffle(&mut writers);
+        let (turns, turns_share) = Turns::new(&config, &members, &mut rng);
         Ok(Worker {
             poll: Poll::new()?,
             naming: Naming::new(&config.run, config.content_bytes),
             latencies: Latencies::default(),
             pacer: None,
-            writers: writers.into(),
+            turns,
+            turns_share,
+            bursts_owed: 0.0,
             connecting: 0,
             connect_pacer: Pacer::new(config.connects_per_s, thread, config.threads, 0),
             thread,
@@ -119,6 +122,7 @@ impl Worker {
             self.send_due(now_us);
             if now_us >= self.tick_at_us {
                 self.tick_at_us = now_us + TICK_US;
+                self.flap(now_us);
                 self.tick_all(now_us);
                 self.advance_phase(now_us);
             }
@@ -154,17 +158,24 @@ impl Worker {
     pub(super) fn send_due(&mut self, now_us: u64) {
         if self.pacer.is_none() {
             let from_us = self.control.send_from_us();
-            if from_us == u64::MAX || self.config.rate_per_s <= 0.0 || self.phase != Phase::Load {
+            let turns_per_s =
+                self.config.rate_per_s * self.turns_share / self.config.habits.messages_per_turn();
+            if from_us == u64::MAX || turns_per_s <= 0.0 || self.phase != Phase::Load {
                 return;
             }
-            self.pacer = Some(Pacer::new(self.config.rate_per_s, self.thread, self.config.threads, from_us));
+            self.pacer = Some(Pacer::new(turns_per_s, self.thread, self.config.threads, from_us));
         }
         // What would be due at the very end is not part of the time.
         let until_us = self.control.send_until_us().saturating_sub(1).min(now_us);
         while let Some(due_us) = self.pacer.as_mut().and_then(|pacer| pacer.due(until_us)) {
-            let Some(at) = self.writers.pop_front() else { return };
-            self.writers.push_back(at);
-            self.with_client(at, |client, turn| client.write(turn, due_us));
+            let Some(at) = self.turns.next(&mut self.rng) else { return };
+            let habits = &self.config.habits;
+            self.bursts_owed += habits.burst_share;
+            let bursts = self.bursts_owed >= 1.0;
+            self.bursts_owed -= f64::from(u8::from(bursts));
+            for _ in 0..if bursts { habits.burst_messages } else { 1 } {
+                self.with_client(at, |client, turn| client.write(turn, due_us));
+            }
         }
     }
 
@@ -382,6 +393,11 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
         (talks.then(|| wire::single_conversation(pair[0].id, pair[1].id)), pair)
     });
     let rooms = config.rooms.iter().map(|room| (Some(room.conversation_id.clone()), room.users.as_slice()));
+    let flaps = |session: usize| {
+        // Spread over all kinds of conversations, and as many as asked for.
+        let flapping = |sessions: usize| (sessions as f64 * config.habits.flap_share).floor() as usize;
+        flapping(session + 1) > flapping(session)
+    };
     let mut first = 0;
     for (number, (conversation, users)) in pairs.chain(rooms).enumerate() {
         let index = first;
@@ -404,6 +420,7 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
             connect_at_us: 0,
             failures: 0,
             away: None,
+            flap_at_us: flaps(index + member).then_some(0),
         }));
     }
     (members, talks)

@@ -9,6 +9,7 @@ mod endures;
 mod fake;
 mod finds;
 mod itself;
+mod mixed;
 mod page;
 mod report;
 mod schema;

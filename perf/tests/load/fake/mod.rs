@@ -137,7 +137,7 @@ fn serve(
     let mut first = [0; 64];
     let peeked = stream.peek(&mut first)?;
     if !first[..peeked].starts_with(b"GET /ws ") {
-        return serve_rest(&mut stream);
+        return serve_rest(&mut stream, fault, world);
     }
     let mut user = 0;
     #[allow(clippy::result_large_err, reason = "tungstenite's own callback type")]
@@ -174,8 +174,12 @@ fn serve(
     ended
 }
 
-/// Register, login, groups and metrics: enough for the command line.
-fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> {
+/// Register, login, groups, histories and metrics: enough for the command line.
+fn serve_rest(
+    stream: &mut TcpStream,
+    fault: Fault,
+    world: &Mutex<World>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = vec![0; 4096];
     let read = stream.read(&mut buffer)?;
     let request = String::from_utf8_lossy(&buffer[..read]);
@@ -184,6 +188,9 @@ fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> 
     // Users are numbered as their names end: p-{run}-{index}.
     let id = name.as_str().and_then(|name| name.rsplit('-').next()?.parse::<u64>().ok()).unwrap_or(0) + 1;
     let (status, answer) = match request.split_whitespace().nth(1) {
+        Some(path) if path.starts_with("/api/conversations/") => {
+            history(path, fault, &mut world.lock().unwrap())
+        }
         Some("/api/auth/register") => ("201 Created", json!({"userId": id.to_string()}).to_string()),
         Some("/api/auth/login") => {
             let answer =
@@ -198,10 +205,28 @@ fn serve_rest(stream: &mut TcpStream) -> Result<(), Box<dyn std::error::Error>> 
             let name = owner.into_iter().chain(members).collect::<Vec<_>>().join("_");
             ("201 Created", json!({"groupId": "0", "conversationId": format!("group_{name}")}).to_string())
         }
-        Some("/metrics") => ("200 OK", format!("process_pid {}\n# EOF\n", std::process::id())),
+        Some("/metrics") => ("200 OK", world.lock().unwrap().metrics()),
         _ => ("404 Not Found", String::new()),
     };
     let length = answer.len();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{answer}")?;
     Ok(())
+}
+
+/// `/api/conversations/{id}/messages?limit=…` and `…/read`.
+fn history(path: &str, fault: Fault, world: &mut World) -> (&'static str, String) {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let (conversation, what) =
+        path.trim_start_matches("/api/conversations/").split_once('/').unwrap_or_default();
+    if fault == Fault::BusyWithoutTime {
+        return ("503 Service Unavailable", String::new());
+    }
+    if what == "read" {
+        return ("204 No Content", String::new());
+    }
+    let number = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.parse::<u64>().ok());
+    match world.newest(conversation, number("before_seq="), number("limit=").unwrap() as usize) {
+        Some(messages) => ("200 OK", json!({"messages": messages, "hasMore": false}).to_string()),
+        None => ("404 Not Found", String::new()),
+    }
 }

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(super) never_acked: BTreeSet<String>,
     pub(super) messages: u64,
     pub(super) ids: u64,
+    /// Asked for over REST.
+    pub(super) pages: u64,
 }
 
 impl World {
@@ -66,6 +68,32 @@ impl World {
 
     pub(super) fn last_seq(&self, conversation: &str) -> u64 {
         self.conversations.get(conversation).and_then(|messages| messages.last()).map_or(0, |last| last.seq)
+    }
+
+    /// The last messages before a seq, or of all. The pages are counted as the store's cache counts them: each fourth is a miss.
+    pub(super) fn newest(
+        &mut self,
+        conversation: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Option<Vec<Value>> {
+        let messages = self.conversations.get(conversation)?;
+        let before = before.unwrap_or(u64::MAX);
+        let up_to: Vec<&Stored> = messages.iter().filter(|message| message.seq < before).collect();
+        let first = up_to.len().saturating_sub(limit);
+        let page = up_to[first..].iter().map(|message| message.json(conversation)).collect();
+        self.pages += 1;
+        Some(page)
+    }
+
+    pub(super) fn metrics(&self) -> String {
+        let misses = self.pages / 4;
+        let looks = "repo_cache_reads_total{kind=\"HotMessages\",result=";
+        let pid = std::process::id();
+        format!(
+            "process_pid {pid}\n{looks}\"Hit\"}} {}\n{looks}\"Miss\"}} {misses}\n# EOF\n",
+            self.pages - misses
+        )
     }
 
     pub(super) fn page(&self, conversation: &str, after: u64, limit: usize) -> (Vec<Value>, bool) {
