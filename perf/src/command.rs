@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::null::Null;
 use crate::report::Median;
 use crate::scenario::capacity::Capacity;
+use crate::scenario::connect::Connect;
 use crate::scenario::echo::Echo;
 use crate::scenario::mixed::Mixed;
 use crate::scenario::rooms::{FanOut, Group, World};
@@ -32,6 +33,8 @@ enum Command {
     /// Users chat in pairs at a fixed rate (open loop: latency counts from when a message was due), and
     /// every message is checked: stored once, delivered once, in one dense order
     Chat(Chat),
+    /// People come at a rate, with or without logging in, learn where they stand, and go
+    Connect(Connect),
     /// Many sessions, idle or with a checked chat among them: the server's memory for each and its CPU time
     Hold(Hold),
     /// Users chat with and without misbehaving connections beside them, by turns: what these cost the good ones
@@ -84,6 +87,7 @@ pub fn run(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit
 fn obey(command: &Command) -> Result<Exit, LoadError> {
     match command {
         Command::Chat(scenario) => play(scenario),
+        Command::Connect(scenario) => play(scenario),
         Command::Hold(scenario) => play(scenario),
         Command::Hostile(scenario) => play(scenario),
         Command::Storm(scenario) => play(scenario),

@@ -44,8 +44,35 @@ pub fn read_users_file(path: &Path, max: usize) -> Result<Vec<User>, LoadError> 
     Ok(users)
 }
 
+/// The names in such a file, at most `max` of them.
+///
+/// # Errors
+/// [`LoadError::BadUsersFile`] with the line's number.
+pub(crate) fn read_names(path: &Path, max: usize) -> Result<Vec<String>, LoadError> {
+    #[derive(Deserialize)]
+    struct Line {
+        username: String,
+    }
+    let bad = |why: String| LoadError::BadUsersFile { path: path.display().to_string(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let names = text.lines().take(max).enumerate().map(|(index, line)| {
+        let line: Result<Line, _> = serde_json::from_str(line);
+        line.map(|line| line.username).map_err(|error| bad(format!("line {}: {error}", index + 1)))
+    });
+    names.collect()
+}
+
 /// Password hashing is slow on purpose and bounded at the server: more callers only queue.
 const REGISTER_THREADS: usize = 8;
+
+/// The name and the password of a user that [`register`] made.
+pub(crate) fn registered_name(run: &str, index: usize) -> String {
+    format!("p-{run}-{index}")
+}
+
+pub(crate) fn registered_password(run: &str) -> String {
+    format!("password-{run}")
+}
 
 /// Registers and logs in `count` users named `p-{run}-{index}`. `progress` is told each finished user.
 ///
@@ -66,7 +93,7 @@ pub fn register(
         loop {
             let next = waiting.lock().ok().and_then(|mut waiting| waiting.pop_front());
             let Some(index) = next else { return };
-            match rest.register_and_login(&format!("p-{run}-{index}"), &format!("password-{run}")) {
+            match rest.register_and_login(&registered_name(run, index), &registered_password(run)) {
                 Ok(user) => {
                     if let Ok(mut done) = done.lock() {
                         done.push((index, user));

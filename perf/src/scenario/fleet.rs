@@ -1,6 +1,6 @@
 //! The clients of a scenario: who they are and how they come.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -34,20 +34,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// `count` users of the file, or new ones where there is none.
     pub(super) fn bring_users(&self, count: usize, target: &Target) -> Result<Vec<User>, LoadError> {
-        let Some(path) = &self.users_file else {
-            say(format_args!("registering {count} users"));
-            return users::register(target, count, &random_run(), |done| {
-                if done.is_multiple_of(100) {
-                    say(format_args!("registered {done}"));
-                }
-            });
-        };
-        let users = users::read_users_file(path, count)?;
-        if users.len() < count {
-            let why = format!("it has {} users of the {count} that are needed", users.len());
-            return Err(LoadError::BadUsersFile { path: path.display().to_string(), why });
-        }
-        Ok(users)
+        bring_users(self.users_file.as_deref(), count, &random_run(), target)
     }
 
     /// A load of `users` that sends `rate_per_s` messages.
@@ -77,6 +64,29 @@ impl Fleet {
             }
         }
     }
+}
+
+/// `count` users of the file, or new ones of this run where there is none.
+pub(super) fn bring_users(
+    users_file: Option<&Path>,
+    count: usize,
+    run: &str,
+    target: &Target,
+) -> Result<Vec<User>, LoadError> {
+    let Some(path) = users_file else {
+        say(format_args!("registering {count} users"));
+        return users::register(target, count, run, |done| {
+            if done.is_multiple_of(100) {
+                say(format_args!("registered {done}"));
+            }
+        });
+    };
+    let users = users::read_users_file(path, count)?;
+    if users.len() < count {
+        let why = format!("it has {} users of the {count} that are needed", users.len());
+        return Err(LoadError::BadUsersFile { path: path.display().to_string(), why });
+    }
+    Ok(users)
 }
 
 pub(super) fn trouble_of(load: &ChatLoad) -> String {

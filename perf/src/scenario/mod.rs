@@ -2,6 +2,7 @@
 
 pub(crate) mod capacity;
 pub(crate) mod chat;
+pub(crate) mod connect;
 mod course;
 pub(crate) mod echo;
 mod fleet;

@@ -19,9 +19,9 @@ impl Schedule {
         Schedule { began, lasting, interval, handed_out: AtomicU64::new(0) }
     }
 
-    /// Waits until the next thing is due, and returns when that was: in the past, if all threads were busy then. `None`: it
-    /// is over.
-    pub(super) fn wait_due(&self) -> Option<Instant> {
+    /// Waits until the next thing is due, and returns its number and when that was: in the past, if all threads were busy
+    /// then. `None`: it is over.
+    pub(super) fn wait_due(&self) -> Option<(u64, Instant)> {
         let number = self.handed_out.fetch_add(1, Ordering::Relaxed);
         let after = match self.interval {
             Some(interval) => interval.mul_f64(number as f64),
@@ -32,7 +32,7 @@ impl Schedule {
         }
         let due = self.began + after;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        Some(due)
+        Some((number, due))
     }
 }
 
@@ -45,14 +45,15 @@ mod tests {
         let began = Instant::now().checked_sub(Duration::from_secs(10)).unwrap_or_else(Instant::now);
         let schedule = Schedule::new(began, Duration::from_secs(1), Some(4.0));
         let due: Vec<u128> =
-            std::iter::from_fn(|| schedule.wait_due()).map(|due| (due - began).as_millis()).collect();
+            std::iter::from_fn(|| schedule.wait_due()).map(|(_, due)| (due - began).as_millis()).collect();
         assert_eq!(due, [0, 250, 500, 750], "and none at the very end");
     }
 
     #[test]
     fn a_closed_loop_ends_in_time() {
         let now = Instant::now();
-        assert!(Schedule::new(now, Duration::from_secs(60), None).wait_due() >= Some(now));
+        let (number, due) = Schedule::new(now, Duration::from_secs(60), None).wait_due().unwrap();
+        assert!(number == 0 && due >= now);
         assert_eq!(Schedule::new(now, Duration::ZERO, None).wait_due(), None);
     }
 }

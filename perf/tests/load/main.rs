@@ -4,6 +4,7 @@ mod capacity;
 mod collects;
 mod command;
 mod compares;
+mod connects;
 mod echoes;
 mod endures;
 mod fake;

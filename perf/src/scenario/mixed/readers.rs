@@ -102,7 +102,7 @@ impl Readers {
         for number in 0..connections {
             let mut reader = Reader::new(plan.clone(), number);
             let thread = std::thread::Builder::new().name(format!("reader-{number}")).spawn(move || {
-                while let Some(due) = reader.plan.schedule.wait_due() {
+                while let Some((_, due)) = reader.plan.schedule.wait_due() {
                     reader.look(due);
                 }
                 reader.readings
