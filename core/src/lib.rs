@@ -16,6 +16,8 @@
 mod app;
 mod config;
 mod conn;
+#[cfg(any(test, feature = "counts"))]
+pub mod counts;
 mod engine;
 mod http;
 mod hub;

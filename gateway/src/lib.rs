@@ -14,6 +14,8 @@ mod admin;
 mod agenda;
 mod auth;
 mod config;
+#[cfg(any(test, feature = "counts"))]
+pub mod counts;
 mod downstream;
 mod frames;
 mod gateway;

@@ -3,7 +3,7 @@
 
 use super::guard::{Owned, spawn_owner};
 use super::id::ConnId;
-use super::machine::{ControlRate, Phase, Reaction, Then, react};
+use super::machine::{Phase, Reaction, Then, react};
 use crate::app::{App, CloseReason};
 use crate::reasons::ConnectionRefused;
 use crate::shard::memory::fit;
@@ -33,22 +33,7 @@ pub(crate) fn adopt<A: App>(shard: &Rc<Shard<A>>, arrival: Arrival<A::Session>) 
     let socket = Rc::new(socket);
     let id = shard.with(|app, state| {
         let now_ms = state.now_ms;
-        let id = state.conns.insert(Conn {
-            key,
-            session,
-            socket: Rc::clone(&socket),
-            phase: Phase::Open,
-            assembly: None,
-            outbox: None,
-            last_in_ms: now_ms,
-            blocked_since_ms: None,
-            pinged_ms: None,
-            dirty: false,
-            missed: false,
-            control: ControlRate::default(),
-            message_watched: false,
-            write_watched: false,
-        });
+        let id = state.conns.insert(Conn::new(key, session, Rc::clone(&socket), now_ms));
         state.hub.bind(key, id.slot());
         state.wheel.insert(now_ms + state.config.ping_interval_ms, Timer::Quiet(id));
         if state.draining {

@@ -46,6 +46,28 @@ pub(crate) struct Conn<S> {
     pub(crate) message_watched: bool,
 }
 
+impl<S> Conn<S> {
+    /// One that comes home now, with nothing kept or queued.
+    pub(crate) fn new(key: u64, session: S, socket: Rc<Socket>, now_ms: u64) -> Conn<S> {
+        Conn {
+            key,
+            session,
+            socket,
+            phase: Phase::Open,
+            assembly: None,
+            outbox: None,
+            last_in_ms: now_ms,
+            blocked_since_ms: None,
+            pinged_ms: None,
+            dirty: false,
+            missed: false,
+            control: ControlRate::default(),
+            write_watched: false,
+            message_watched: false,
+        }
+    }
+}
+
 /// An entry of the wheel. Each is looked at when it comes up; it may mean nothing any more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Timer {
