@@ -8,6 +8,7 @@ use crate::compare::{Collect, Compare, Markdown, Versus};
 use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
+use crate::instructions::Instructions;
 use crate::null::Null;
 use crate::report::Median;
 use crate::scenario::capacity::Capacity;
@@ -20,7 +21,7 @@ use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak
 /// Load for GoChat, judged from outside.
 ///
 /// Exit codes: 0 ok · 1 a promise was broken: something was lost, doubled or out of order · 2 usage · 3 could not run ·
-/// 4 an --assert does not hold · 5 worse by more than noise (with --gate).
+/// 4 an --assert does not hold · 5 worse than what it is compared with (with --gate, and of instructions).
 #[derive(Debug, Parser)]
 #[command(name = "gochat-perf", version)]
 struct Cli {
@@ -63,6 +64,7 @@ enum Command {
     Collect(Collect),
     Table(Markdown),
     Capacity(Capacity),
+    Instructions(Instructions),
     /// One figure's median over several reports
     Median(Median),
 }
@@ -104,6 +106,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Collect(collect) => collect.run(),
         Command::Table(table) => table.run(),
         Command::Capacity(scenario) => play(scenario),
+        Command::Instructions(instructions) => instructions.run(),
         Command::Median(median) => median.run(),
     }
 }

@@ -29,6 +29,15 @@ pub enum LoadError {
     /// A run of several could not be run, and said why.
     #[error("{run}: it could not be run, as it says above")]
     Run { run: String, exit: Exit },
+    /// The caller's: figures that the reports don't have, or too few reports.
+    #[error("{figure} can't be judged: both sides need at least four values of it")]
+    NotJudged { figure: String },
+    /// The caller's: the recorded figures are missing, torn, or of other parts.
+    #[error("recorded figures {path}: {why}")]
+    BadRecord { path: String, why: String },
+    /// The machine's or the caller's: no valgrind, or a program that can't be counted.
+    #[error("cannot count instructions with {what}: {why}")]
+    Count { what: String, why: String },
     /// The process whose cost was being measured has ended.
     #[error("the server's process {pid} has ended")]
     ServerGone { pid: u32 },

@@ -10,6 +10,7 @@
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
 //! - `meter`: what the server, this program and the machine spend meanwhile. `report`: what a run leaves behind.
 //! - `doctor`: what would spoil a figure. `compare`: which differences are more than noise.
+//! - `instructions`: what pure code costs under callgrind.
 //! - [`command`]: the command line.
 //!
 //! *Invariant:* nothing here depends on the server's crates; the WebSocket codec is tungstenite and the JSON is
@@ -27,6 +28,7 @@ mod doctor;
 mod echo;
 mod error;
 mod exit;
+mod instructions;
 mod latency;
 mod load;
 mod meter;

@@ -77,6 +77,8 @@ pub(super) struct Difference {
 pub(super) enum Verdict {
     Better,
     Worse,
+    /// Worse, but not by more than noise beyond what was allowed (`--worse-by`).
+    Allowed,
     /// More than noise, and neither good nor bad.
     Other,
     Noise,

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use crate::error::LoadError;
 use crate::exit::Exit;
+use crate::instructions::percent;
 use crate::report::write_json;
 use side::Side;
 use table::Table;
@@ -42,6 +43,9 @@ struct How {
     /// Exit with 5 when anything is worse by more than noise
     #[arg(long)]
     gate: bool,
+    /// With --gate: only when the whole interval lies beyond this share of the first one's figure, such as 15%
+    #[arg(long, requires = "gate", value_name = "PERCENT", default_value = "0", value_parser = percent)]
+    worse_by: f64,
     /// Of the bootstrap: the same seed gives the same intervals
     #[arg(long, default_value_t = 1)]
     bootstrap_seed: u64,
@@ -66,11 +70,21 @@ impl How {
         for difference in side::differing_circumstances(sides) {
             println!("not alike: {difference}");
         }
-        let table = Table::of(sides, &self.figures, self.bootstrap_seed);
+        let table = Table::of(sides, &self.figures, self.bootstrap_seed, self.worse_by);
         table.print();
         if let Some(path) = &self.json {
             write_json(path, &table)?;
         }
-        Ok(if self.gate && table.is_anything_worse() { Exit::Worse } else { Exit::Ok })
+        if !self.gate {
+            return Ok(Exit::Ok);
+        }
+        if table.is_anything_worse() {
+            return Ok(Exit::Worse);
+        }
+        // A gate that can't look must not stand open.
+        match self.figures.iter().find(|figure| !table.tells(figure, sides.len())) {
+            Some(figure) => Err(LoadError::NotJudged { figure: figure.clone() }),
+            None => Ok(Exit::Ok),
+        }
     }
 }

@@ -15,8 +15,9 @@ use crate::report::{Better, EarlierReport};
 pub(super) struct Table(FigureFile);
 
 impl Table {
-    /// Compares run by run where each side has runs enough, else second by second. `only`: empty for all figures.
-    pub(super) fn of(sides: &[Side], only: &[String], seed: u64) -> Table {
+    /// Compares run by run where each side has runs enough, else second by second. `only`: empty for all figures. `allowed_percent`: how much
+    /// worse a figure may be before it is called worse.
+    pub(super) fn of(sides: &[Side], only: &[String], seed: u64, allowed_percent: f64) -> Table {
         let single = sides.iter().all(|side| side.reports.len() == 1);
         let values: Vec<(&str, BTreeMap<String, Values>)> = sides
             .iter()
@@ -30,7 +31,7 @@ impl Table {
             if let [first, others @ ..] = sides.as_slice()
                 && !others.is_empty()
             {
-                figures.insert(name.clone(), Row::of(first, others, seed));
+                figures.insert(name.clone(), Row::of(first, others, seed, allowed_percent));
             }
         }
         let first = sides.first().and_then(|side| side.reports.first());
@@ -41,6 +42,14 @@ impl Table {
 
     pub(super) fn is_anything_worse(&self) -> bool {
         self.0.figures.values().flat_map(|row| &row.differences).any(|found| found.verdict == Verdict::Worse)
+    }
+
+    /// Whether each of so many sides has values enough of a figure for a verdict.
+    pub(super) fn tells(&self, figure: &str, sides: usize) -> bool {
+        self.0.figures.get(figure).is_some_and(|row| {
+            row.targets.len() == sides
+                && row.differences.iter().all(|found| found.verdict != Verdict::Unknown)
+        })
     }
 
     pub(super) fn print(&self) {
@@ -56,7 +65,7 @@ impl Table {
 }
 
 impl Row {
-    fn of(first: &(&str, &Values), others: &[(&str, &Values)], seed: u64) -> Row {
+    fn of(first: &(&str, &Values), others: &[(&str, &Values)], seed: u64, allowed_percent: f64) -> Row {
         let all = std::iter::once(first).chain(others);
         Row {
             unit: first.1.unit.clone(),
@@ -66,14 +75,16 @@ impl Row {
                 .collect(),
             differences: others
                 .iter()
-                .map(|(target, values)| Difference::of(target, &first.1.values, values, seed))
+                .map(|(target, values)| {
+                    Difference::of(target, &first.1.values, values, seed, allowed_percent)
+                })
                 .collect(),
         }
     }
 }
 
 impl Difference {
-    fn of(target: &str, first: &[f64], other: &Values, seed: u64) -> Difference {
+    fn of(target: &str, first: &[f64], other: &Values, seed: u64, allowed_percent: f64) -> Difference {
         let by = median(&other.values) - median(first);
         let bounds = difference_bounds(first, &other.values, seed);
         let verdict = match bounds {
@@ -83,7 +94,8 @@ impl Difference {
                 Better::Neither => Verdict::Other,
                 Better::Higher if by > 0.0 => Verdict::Better,
                 Better::Lower if by < 0.0 => Verdict::Better,
-                _ => Verdict::Worse,
+                _ if exceeds(first, other, seed, allowed_percent) => Verdict::Worse,
+                _ => Verdict::Allowed,
             },
         };
         let (low, high) = (bounds.map(|bounds| bounds.low), bounds.map(|bounds| bounds.high));
@@ -107,10 +119,22 @@ impl Difference {
         let verdict = match self.verdict {
             Verdict::Better => "better",
             Verdict::Worse => "WORSE",
+            Verdict::Allowed => "worse, and perhaps by no more than is allowed",
             Verdict::Other => "differs",
             Verdict::Noise => "no more than noise",
             Verdict::Unknown => "too few values to tell",
         };
         format!("{}: {} {interval} {verdict}", self.target, part(self.by))
     }
+}
+
+/// Whether it would be worse by more than noise still if all of the first one's values were so much worse: the first one's noise
+/// grows with them.
+fn exceeds(first: &[f64], other: &Values, seed: u64, allowed_percent: f64) -> bool {
+    let way = if other.better == Better::Higher { -1.0 } else { 1.0 };
+    let moved: Vec<f64> =
+        first.iter().map(|value| value + way * value.abs() * allowed_percent / 100.0).collect();
+    difference_bounds(&moved, &other.values, seed).is_some_and(|bounds| {
+        if other.better == Better::Higher { bounds.high < 0.0 } else { bounds.low > 0.0 }
+    })
 }

@@ -44,12 +44,12 @@ fn conditions_decide_the_exit_code_when_promises_are_kept() {
     ends(&chat(&broken.url(), json, &["--assert", "rate>1000000"]), 1);
 }
 
-/// Reports of five runs, made of a real one: the same but for the rate.
-fn reports_with_rates(folder: PathBuf, model: &Value, rates: [f64; 5]) -> PathBuf {
+/// Reports of some runs, made of a real one: the same but for one figure.
+fn reports_with(figure: &str, folder: PathBuf, model: &Value, values: &[f64]) -> PathBuf {
     std::fs::create_dir(&folder).unwrap();
-    for (run, rate) in rates.iter().enumerate() {
+    for (run, value) in values.iter().enumerate() {
         let mut report = model.clone();
-        report["figures"]["rate"]["value"] = (*rate).into();
+        report["figures"][figure]["value"] = (*value).into();
         std::fs::write(folder.join(format!("{run}.json")), report.to_string()).unwrap();
     }
     folder
@@ -60,17 +60,65 @@ fn compare(a: &Path, b: &Path, more: &[&str], code: i32) -> String {
     ends(&[&["compare", a, b, "--figures", "rate"], more].concat(), code)
 }
 
+/// A real report, which others are made of.
+fn model(dir: &Path) -> Value {
+    let json = dir.join("run.json");
+    let fake = Fake::start(Fault::None);
+    ends(&chat(&fake.url(), json.to_str().unwrap(), &[]), 0);
+    serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap()
+}
+
+#[test]
+fn a_gate_with_a_margin_lets_pass_what_may_lie_within_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = model(dir.path());
+    model["figures"]["server_cpu_us_per_op"] =
+        serde_json::json!({"value": 0, "unit": "us", "better": "lower"});
+    let recorded = [100.0, 101.0, 99.0, 102.0, 98.0];
+    let check = |figure: &str, name: &str, now: &[f64], code: i32| {
+        let of = |side: &str, values| {
+            reports_with(figure, dir.path().join(format!("{figure}-{name}-{side}")), &model, values)
+        };
+        let (a, b) = (of("a", &recorded), of("b", now));
+        let [a, b] = [&a, &b].map(|path| path.to_str().unwrap());
+        ends(&["compare", a, b, "--figures", figure, "--gate", "--worse-by", "15%"], code)
+    };
+    let text = check("server_cpu_us_per_op", "ten more", &[110.0, 111.0, 109.0, 112.0, 108.0], 0);
+    assert!(text.contains("perhaps by no more than is allowed"), "{text}");
+    // Their median is 17 % above, but one run may as well belong to a server that is 15 % worse: 1.15 times 102 is 117.3.
+    check("server_cpu_us_per_op", "perhaps", &[117.0, 118.0, 116.0, 119.0, 120.0], 0);
+    let text = check("server_cpu_us_per_op", "surely", &[118.0, 119.0, 118.5, 120.0, 121.0], 5);
+    assert!(text.contains("WORSE"), "{text}");
+    check("server_cpu_us_per_op", "less", &[50.0, 51.0, 49.0, 52.0, 48.0], 0);
+    check("rate", "within", &[90.0, 91.0, 89.0, 92.0, 88.0], 0);
+    check("rate", "beyond", &[80.0, 81.0, 79.0, 82.0, 78.0], 5);
+    check("rate", "more", &[180.0, 181.0, 179.0, 182.0, 178.0], 0);
+}
+
+#[test]
+fn a_gate_that_cannot_look_does_not_stand_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = model(dir.path());
+    let folder = |name: &str, values: &[f64]| reports_with("rate", dir.path().join(name), &model, values);
+    let (five, three) = (folder("five", &[100.0; 5]), folder("three", &[100.0; 3]));
+    compare(&five, &five, &["--gate"], 0);
+    compare(&five, &three, &["--gate"], 3);
+    compare(&five, &three, &[], 0);
+    compare(&five, &five, &["--gate", "--figures", "no_such_figure"], 3);
+    compare(&five, &five, &["--worse-by", "15%"], 2);
+    for wrong in ["much", "-1", "NaN", "%"] {
+        compare(&five, &five, &["--gate", &format!("--worse-by={wrong}")], 2);
+    }
+}
+
 #[test]
 fn only_differences_beyond_noise_are_told() {
     let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("run.json");
-    let fake = Fake::start(Fault::None);
-    ends(&chat(&fake.url(), json.to_str().unwrap(), &[]), 0);
-    let model: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    let folder = |name: &str, rates| reports_with_rates(dir.path().join(name), &model, rates);
-    let a = folder("a", [100.0, 101.0, 99.0, 102.0, 98.0]);
-    let alike = folder("alike", [100.5, 98.5, 101.5, 103.0, 97.0]);
-    let slower = folder("slower", [90.0, 91.0, 89.0, 92.0, 88.0]);
+    let model = model(dir.path());
+    let folder = |name: &str, rates| reports_with("rate", dir.path().join(name), &model, rates);
+    let a = folder("a", &[100.0, 101.0, 99.0, 102.0, 98.0]);
+    let alike = folder("alike", &[100.5, 98.5, 101.5, 103.0, 97.0]);
+    let slower = folder("slower", &[90.0, 91.0, 89.0, 92.0, 88.0]);
     assert!(compare(&a, &alike, &["--gate"], 0).contains("no more than noise"));
     let text = compare(&a, &slower, &[], 0);
     assert!(text.contains("B: -10.0 %") && text.contains("WORSE"), "{text}");
@@ -90,9 +138,7 @@ fn only_differences_beyond_noise_are_told() {
 fn what_cannot_be_compared_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let json = dir.path().join("run.json");
-    let fake = Fake::start(Fault::None);
-    ends(&chat(&fake.url(), json.to_str().unwrap(), &[]), 0);
-    let mut other: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let mut other = model(dir.path());
     let write = |report: &Value| {
         let path = dir.path().join("other.json");
         std::fs::write(&path, report.to_string()).unwrap();

@@ -9,6 +9,7 @@ mod echoes;
 mod endures;
 mod fake;
 mod finds;
+mod instructions;
 mod itself;
 mod mixed;
 mod page;
