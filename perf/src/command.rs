@@ -11,9 +11,12 @@ use crate::exit::Exit;
 use crate::instructions::Instructions;
 use crate::null::Null;
 use crate::report::Median;
+use crate::scenario::broadcast::Broadcast;
 use crate::scenario::capacity::Capacity;
 use crate::scenario::connect::Connect;
 use crate::scenario::echo::Echo;
+use crate::scenario::handshakes::Handshakes;
+use crate::scenario::idle::Idle;
 use crate::scenario::mixed::Mixed;
 use crate::scenario::rooms::{FanOut, Group, World};
 use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak, storm::Storm};
@@ -57,6 +60,12 @@ enum Command {
     Echo(Echo),
     /// A server that does next to nothing: a run against it shows what this program itself costs and adds
     Null(Null),
+    /// What one connection says goes to all: any server that does so, such as core's example at /broadcast
+    Broadcast(Broadcast),
+    /// Connections that come, say one thing, hear it back and go: any echo server
+    Handshakes(Handshakes),
+    /// Connections on which nothing happens: any WebSocket server's memory for each
+    Idle(Idle),
     /// What on this machine would spoil a figure
     Doctor(Doctor),
     Compare(Compare),
@@ -100,6 +109,9 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Soak(scenario) => play(scenario),
         Command::Echo(scenario) => play(scenario),
         Command::Null(null) => null.run(),
+        Command::Broadcast(scenario) => play(scenario),
+        Command::Handshakes(scenario) => play(scenario),
+        Command::Idle(scenario) => play(scenario),
         Command::Doctor(doctor) => doctor.run(),
         Command::Compare(compare) => compare.run(),
         Command::Versus(versus) => versus.run(),

@@ -4,7 +4,7 @@
 //! - [`checker`]: history in, verdict out. Pure.
 //! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
-//! - `echo`: load on a server that says everything back.
+//! - `plain`: load on any WebSocket server without log-in.
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
 //! - `null`: a server that does next to nothing, to measure this program by.
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
@@ -25,7 +25,6 @@ pub mod command;
 mod compare;
 mod config;
 mod doctor;
-mod echo;
 mod error;
 mod exit;
 mod instructions;
@@ -34,6 +33,7 @@ mod load;
 mod meter;
 mod misbehave;
 mod null;
+mod plain;
 mod report;
 pub mod rest;
 mod scenario;

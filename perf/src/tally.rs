@@ -140,6 +140,8 @@ latencies! {
     last,
     /// Due → said back by an echo server.
     echo,
+    /// Due → connected, upgraded, and the first message said back.
+    handshake,
     /// Due → taken up by this program: its own share in the two above.
     lateness,
     /// Cut by an outage → connected again.

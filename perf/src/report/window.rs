@@ -72,7 +72,7 @@ impl SendingWindow {
     }
 
     fn per_op(&self, whole: f64) -> Option<f64> {
-        (self.done > 0).then(|| tenths(whole / self.done as f64))
+        (self.done > 0).then(|| (whole / self.done as f64 * 1e3).round() / 1e3)
     }
 
     pub(crate) fn figures(&self) -> Figures {

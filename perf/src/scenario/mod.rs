@@ -1,15 +1,19 @@
 //! The scenarios of `gochat-perf`, and the one way in which each is set up, run, checked and reported.
 
+pub(crate) mod broadcast;
 pub(crate) mod capacity;
 pub(crate) mod chat;
 pub(crate) mod connect;
 mod course;
 pub(crate) mod echo;
 mod fleet;
+pub(crate) mod handshakes;
 pub(crate) mod hold;
 pub(crate) mod hostile;
+pub(crate) mod idle;
 pub(crate) mod mixed;
 mod options;
+mod plain;
 pub(crate) mod rooms;
 mod schedule;
 pub(crate) mod soak;

@@ -11,7 +11,7 @@ use tungstenite::client::{ClientRequestBuilder, client_with_config};
 use tungstenite::handshake::client::Response;
 use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::WebSocketConfig;
-use tungstenite::{ClientHandshake, Error, Message, WebSocket};
+use tungstenite::{Bytes, ClientHandshake, Error, Message, WebSocket};
 
 use crate::config::Target;
 
@@ -56,6 +56,16 @@ pub(crate) fn connect(
     registry: &Registry,
     token: Token,
 ) -> io::Result<Socket> {
+    let mut stream = dial(target, source)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(Socket::Connecting(stream))
+}
+
+/// Begins to connect.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn dial(target: &Target, source: Option<Ipv4Addr>) -> io::Result<TcpStream> {
     let raw = RawSocket::new(Domain::for_address(target.addr), Type::STREAM, Some(Protocol::TCP))?;
     raw.set_nonblocking(true)?;
     raw.set_tcp_nodelay(true)?;
@@ -63,12 +73,9 @@ pub(crate) fn connect(
         raw.bind(&SockAddr::from(SocketAddr::from((source, 0))))?;
     }
     match raw.connect(&SockAddr::from(target.addr)) {
-        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => return Err(error),
-        _ => {}
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
+        _ => Ok(TcpStream::from_std(raw.into())),
     }
-    let mut stream = TcpStream::from_std(raw.into());
-    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-    Ok(Socket::Connecting(stream))
 }
 
 /// Linux, all architectures that we build for.
@@ -138,8 +145,13 @@ fn after_handshake(result: HandshakeResult) -> Step {
 
 /// Ends an open connection as a lost network does: without a word, and with a reset for whatever comes later.
 pub(crate) fn cut(socket: &WebSocket<TcpStream>) {
+    reset_at_close(socket.get_ref());
+}
+
+/// The close of this socket will be a reset, which leaves nothing behind at either end.
+pub(crate) fn reset_at_close(stream: &TcpStream) {
     // Where the option can't be set the close is an orderly one, which the server notices just as well.
-    let _ = SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO));
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// What a read brought.
@@ -171,6 +183,14 @@ pub(crate) fn send(
         }
     }
     flush(socket)
+}
+
+/// Asks for a pong.
+pub(crate) fn ping(socket: &mut WebSocket<TcpStream>) -> Result<(), String> {
+    match socket.write(Message::Ping(Bytes::new())) {
+        Ok(()) => flush(socket),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 pub(crate) fn flush(socket: &mut WebSocket<TcpStream>) -> Result<(), String> {

@@ -1,91 +1,14 @@
 //! Goal: what an echo server says back is counted right, and one that drops, doubles, swaps or changes messages is found out.
-//! Method: a server of a thread for each connection that does one of these at every tenth message.
-
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
-use std::time::Duration;
+//! Method: a stub that does one of these at every tenth message of a connection.
 
 use serde_json::Value;
-use tungstenite::{Message, WebSocket};
 
-use crate::schema;
+use crate::stub::{self, Fault, broken};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    Drop,
-    Double,
-    /// Two neighbours change places.
-    Swap,
-    /// Other letters, of the same length.
-    Change,
-    HangUp,
-    /// Says nothing for a second, once.
-    Stall,
-}
-
-const STALL: Duration = Duration::from_secs(1);
-
-fn serve(fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let stream = stream.unwrap();
-            std::thread::spawn(move || {
-                if let Ok(socket) = tungstenite::accept(stream) {
-                    echo(socket, fault);
-                }
-            });
-        }
-    });
-    addr
-}
-
-fn echo(mut socket: WebSocket<TcpStream>, fault: Fault) {
-    let mut held = None;
-    for number in 1u32.. {
-        let Ok(Message::Text(text)) = socket.read() else { return };
-        let strikes = number.is_multiple_of(10);
-        let replies = match fault {
-            Fault::Drop if strikes => vec![],
-            Fault::Double if strikes => vec![text.clone(), text],
-            Fault::Swap if strikes => {
-                held = Some(text);
-                vec![]
-            }
-            Fault::Swap => std::iter::once(text).chain(held.take()).collect(),
-            Fault::Change if strikes => vec![text.to_uppercase().into()],
-            Fault::HangUp if strikes => return,
-            Fault::Stall if number == 10 => {
-                std::thread::sleep(STALL);
-                vec![text]
-            }
-            _ => vec![text],
-        };
-        for reply in replies {
-            if socket.send(Message::Text(reply)).is_err() {
-                return;
-            }
-        }
-    }
-}
-
+#[track_caller]
 fn run(fault: Fault, more: &[&str], code: i32) -> Value {
-    let dir = tempfile::tempdir().unwrap();
-    let json = dir.path().join("report.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_gochat-perf"))
-        .args(["echo", "--url", &format!("http://{}", serve(fault)), "--json", json.to_str().unwrap()])
-        .args(["--connections", "6"])
-        .args(more)
-        .output()
-        .unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{fault:?} {more:?}: {text}");
-    let report = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    schema::check(&report);
-    report
+    let words = [&["--connections", "6"], more].concat();
+    stub::report("echo", fault, |_, message| message.is_multiple_of(10), &words, code)
 }
 
 /// All connections looked at by content, or all but the first only counted.
@@ -121,23 +44,48 @@ fn a_closed_loop_tells_its_rate_and_no_latency() {
 }
 
 #[test]
+fn the_warm_up_is_not_measured() {
+    let words = ["--rate", "500", "--depth", "8", "--warm-seconds", "0.5", "--seconds", "0.5"];
+    let report = run(Fault::None, &words, 0);
+    assert_eq!((&report["result"]["sent"], &report["result"]["answered"]), (&500.into(), &500.into()));
+    // Due in the half second behind it.
+    assert_eq!(report["latencies"]["echo"]["count"], 250);
+}
+
+#[test]
 fn broken_echoes_are_found() {
-    let found = |fault, how: [&str; 6], what: &str| {
-        let report = run(fault, &[&how[..], &["--seconds", "0.5", "--settle-seconds", "1"]].concat(), 1);
+    let found = |fault, how: &[&str], what: &str| {
+        let report = run(fault, &[how, &["--seconds", "0.5", "--settle-seconds", "1"]].concat(), 1);
         assert!(report["verdict"][what].as_u64() > Some(0), "{fault:?} {how:?}: {}", report["verdict"]);
     };
-    found(Fault::Drop, CHECKED, "lost");
-    found(Fault::Drop, COUNTED, "lost");
-    found(Fault::Double, CHECKED, "doubled");
-    found(Fault::Double, COUNTED, "doubled");
-    found(Fault::Swap, CHECKED, "out_of_order");
-    found(Fault::Change, CHECKED, "phantom");
-    found(Fault::HangUp, COUNTED, "lost");
+    found(Fault::Drop, &CHECKED, "lost");
+    found(Fault::Drop, &COUNTED, "lost");
+    found(Fault::Double, &CHECKED, "doubled");
+    found(Fault::Double, &COUNTED, "doubled");
+    found(Fault::Swap, &CHECKED, "out_of_order");
+    found(Fault::Change, &CHECKED, "phantom");
+    found(Fault::HangUp, &COUNTED, "lost");
+    // In a closed loop one reply too many passes for the next one's, until the end.
+    found(Fault::Double, &["--checked-every", "1000"], "doubled");
+}
+
+#[test]
+fn other_contents_are_found_on_counted_connections_too() {
+    let words = [&COUNTED[..], &["--seconds", "0.5", "--settle-seconds", "1"]].concat();
+    let report = run(Fault::Change, &words, 1);
+    assert!(broken(&report).contains("have other contents"), "{report}");
+}
+
+#[test]
+fn who_answers_no_ping_is_found() {
+    let report = run(Fault::Mute, &["--seconds", "0.2", "--settle-seconds", "1"], 1);
+    assert!(broken(&report).contains("6 connections that ended"), "{report}");
 }
 
 #[test]
 fn a_stall_counts_for_every_message_that_had_to_wait_behind_it() {
-    let report = run(Fault::Stall, &[&CHECKED[..], &["--seconds", "2"]].concat(), 0);
+    let words = [&["--connections", "6"], &CHECKED[..], &["--seconds", "2"]].concat();
+    let report = stub::report("echo", Fault::Stall, |_, message| message == 10, &words, 0);
     // Each connection stalls for one second of two: what became due in the first half of it waits half a second or more, a
     // quarter of all. A tool that waits with the server would have seen one slow message on each connection, 6 of 1,200.
     assert_eq!(report["latencies"]["echo"]["count"], 1200);

@@ -79,7 +79,8 @@ fn a_null_server_keeps_every_promise_and_leaves_the_tools_own_cost() {
     }
     let storm = ["storm", "--users", "20", "--rate", "200", "--seconds", "0.5", "--backoff-min-ms", "50"];
     assert_eq!(run(&null.url, &storm, 0)["result"]["cut"], 20);
-    let echo = run(&null.url, &["echo", "--connections", "4", "--rate", "400", "--seconds", "0.5"], 0);
+    let echo = ["echo", "--connections", "4", "--rate", "400", "--warm-seconds", "0", "--seconds", "0.5"];
+    let echo = run(&null.url, &echo, 0);
     assert_eq!(echo["result"]["answered"], 200);
 }
 

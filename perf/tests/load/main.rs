@@ -1,5 +1,6 @@
 //! The load and its judge against a small server that speaks the protocol and breaks it on demand.
 
+mod broadcasts;
 mod capacity;
 mod collects;
 mod command;
@@ -9,9 +10,13 @@ mod echoes;
 mod endures;
 mod fake;
 mod finds;
+mod idles;
 mod instructions;
 mod itself;
 mod mixed;
 mod page;
+mod plain_usage;
 mod report;
 mod schema;
+mod stub;
+mod visits;
