@@ -1,5 +1,5 @@
 # run: the whole system on embedded defaults, with a page to chat in. test: every test. The others: see README.md.
-.PHONY: run test lint bench fmt chaos pictures coverage
+.PHONY: run test lint bench bench-edge fmt chaos pictures coverage
 
 ARGS ?=
 
@@ -27,6 +27,11 @@ pictures:
 bench:
 	@deploy/dev/install.sh build
 	deploy/bench/bench.sh
+
+# Core's echo example against Bun, gws, tokio-tungstenite and fastwebsockets. A peer whose tools can't be installed is named as missing.
+bench-edge:
+	@deploy/dev/install.sh bench || deploy/dev/install.sh build
+	deploy/bench/edge.sh
 
 # 50 kills and 10 disk faults under load for each seed; `make chaos SEEDS=7` tries one again.
 SEEDS ?= 7 8

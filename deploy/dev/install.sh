@@ -1,5 +1,6 @@
 #!/bin/sh
-# install.sh build|test: puts on a Debian machine what building (build) or all tests (test) need, and nothing that is there already.
+# install.sh build|test|bench: puts on a Debian machine what building (build), all tests (test) or building and the other servers of
+# `make bench-edge` (bench) need, and nothing that is there already.
 # Needs root or sudo only when something is missing. Rust itself is expected (https://rustup.rs).
 set -eu
 
@@ -24,8 +25,15 @@ test)
     need chromium chromium
     need chromedriver chromium-driver
     ;;
+bench)
+    need cc gcc
+    [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+    need taskset util-linux
+    need npm npm
+    need go golang-go
+    ;;
 *)
-    echo "usage: install.sh build|test" >&2
+    echo "usage: install.sh build|test|bench" >&2
     exit 2
     ;;
 esac

@@ -19,7 +19,10 @@ esac
 
 fail() { echo "$peer: $1" >&2; exit 1; }
 for tool in $tools; do
-    command -v "$tool" >/dev/null 2>&1 || fail "there is no $tool on the PATH; \`deploy/dev/install.sh bench\` installs it on Debian"
+    if ! command -v "$tool" >/dev/null 2>&1; then
+        [ "$tool" != cargo ] || fail "there is no cargo on the PATH; Rust is at https://rustup.rs"
+        fail "there is no $tool on the PATH; \`deploy/dev/install.sh bench\` installs it on Debian"
+    fi
 done
 
 cd "$(dirname "$0")"
@@ -34,8 +37,8 @@ server="$cache/bin/$program"
 quietly() {
     "$@" >"$log" 2>&1 && return 0
     cat "$log" >&2
-    reason=$(grep -iE 'error|denied|fail|no such|not found' "$log" | head -n 1 | tr -d '\n')
-    fail "\`$1 $2\` failed: ${reason:-see $log}"
+    reason=$(grep -iE 'error|denied|fail|no such|not found' "$log" | head -n 1)
+    fail "\`$1 $2\` failed: ${reason:-$(tail -n 1 "$log")}"
 }
 
 case "$peer" in
@@ -54,12 +57,12 @@ bun)
     printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$bun" "$cache/bun/server.js" >"$server.new"
     chmod +x "$server.new"
     mv "$server.new" "$server"
-    version="bun $("$bun" --version)"
+    version="$("$bun" --version)"
     ;;
 gws)
     cd gws
     quietly go build -trimpath -o "$server" .
-    version="gws $(go list -m -f '{{.Version}}' github.com/lxzan/gws), $(go env GOVERSION)"
+    version="$(go list -m -f '{{.Version}}' github.com/lxzan/gws), $(go env GOVERSION)"
     ;;
 *)
     quietly cargo build --release --locked --target-dir "$cache/cargo" -p "$program"
@@ -68,7 +71,7 @@ gws)
     library() { # library NAME: its version in Cargo.lock
         sed -n "/^name = \"$1\"\$/{n;s/^version = \"\(.*\)\"\$/$1 \1/p;}" "$here/Cargo.lock" | tail -n 1
     }
-    version="$(library "$peer"), $(library tokio), $(rustc --version | cut -d ' ' -f 1,2)"
+    version="$(library "$peer" | cut -d " " -f 2), $(library tokio), $(rustc --version | cut -d ' ' -f 1,2)"
     ;;
 esac
 echo "$version" >"$server.version"

@@ -7,6 +7,7 @@ mod command;
 mod compares;
 mod connects;
 mod echoes;
+mod edge;
 mod endures;
 mod fake;
 mod finds;
