@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Resource, getrlimit};
 
@@ -20,6 +20,14 @@ pub(super) struct Facts {
     pub(super) io_uring_disabled: Option<u64>,
     pub(super) clocksource: String,
     pub(super) clock_read_ns: f64,
+    /// The smallest step that it was seen to make.
+    pub(super) clock_step_ns: u64,
+    /// How far the wall clock moved against it while the machine was watched.
+    pub(super) wall_clock_moved_ms: f64,
+    /// The longest queue of connections that wait to be accepted.
+    pub(super) backlog_max: Option<u64>,
+    /// The fewest descriptors that one of the server's processes may open; `None`: no process known.
+    pub(super) server_descriptors: Option<u64>,
     pub(super) governor: Option<String>,
     pub(super) watched_s: f64,
     /// Of the CPU time of all cores.
@@ -48,6 +56,10 @@ impl Facts {
             clocksource: text("/sys/devices/system/clocksource/clocksource0/current_clocksource")
                 .unwrap_or_else(|| "unknown clock source".to_owned()),
             clock_read_ns: clock_read_ns(),
+            clock_step_ns: clock_step_ns(),
+            wall_clock_moved_ms: watched.wall_clock_moved_s * 1e3,
+            backlog_max: word("/proc/sys/net/core/somaxconn").next(),
+            server_descriptors: expected.iter().filter_map(|pid| descriptors_of(*pid)).min(),
             governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
             watched_s: watched.seconds,
             steal_share: watched.steal_s / capacity_s,
@@ -79,21 +91,49 @@ fn clock_read_ns() -> f64 {
     began.elapsed().as_secs_f64() * 1e9 / f64::from(LOOKS)
 }
 
+fn clock_step_ns() -> u64 {
+    const LOOKS: u32 = 1_000;
+    let mut last = Instant::now();
+    let mut steps = (0..LOOKS).map(|_| {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut last, now)).as_nanos() as u64
+    });
+    // A clock that stood still all the time is coarser than anything that could be measured here.
+    steps.by_ref().filter(|step| *step > 0).min().unwrap_or(u64::MAX)
+}
+
+/// The soft limit of a process.
+fn descriptors_of(pid: u32) -> Option<u64> {
+    descriptors_in(&text(&format!("/proc/{pid}/limits"))?)
+}
+
+fn descriptors_in(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let soft = line.split_whitespace().next()?;
+    if soft == "unlimited" { Some(u64::MAX) } else { soft.parse().ok() }
+}
+
 /// A while of the machine's life.
 struct Watched {
     seconds: f64,
     steal_s: f64,
     others_s: f64,
+    wall_clock_moved_s: f64,
     /// CPU seconds by process, the expected ones left out.
     by_process: Vec<(String, f64)>,
 }
 
 impl Watched {
     fn over(lasting: Duration, expected: &[u32]) -> Watched {
-        let began = Instant::now();
+        let (began, wall_clock) = (Instant::now(), SystemTime::now());
         let (machine, processes) = (proc::machine().unwrap_or_default(), cpu_by_process());
         std::thread::sleep(lasting);
         let (after, processes_after) = (proc::machine().unwrap_or_default(), cpu_by_process());
+        let wall_clock_s = match wall_clock.elapsed() {
+            Ok(forward) => forward.as_secs_f64(),
+            Err(back) => -back.duration().as_secs_f64(),
+        };
+        let wall_clock_moved_s = (wall_clock_s - began.elapsed().as_secs_f64()).abs();
         let spent = |pid: &u32| {
             let before = processes.get(pid).map_or(0.0, |(_, cpu_s)| *cpu_s);
             processes_after.get(pid).map_or(0.0, |(_, cpu_s)| cpu_s - before)
@@ -105,6 +145,7 @@ impl Watched {
             seconds: began.elapsed().as_secs_f64().max(1e-3),
             steal_s: after.steal_s - machine.steal_s,
             others_s: after.busy_s - machine.busy_s - expected_s,
+            wall_clock_moved_s,
             by_process: others.map(|(pid, (name, _))| (name.clone(), spent(pid))).collect(),
         }
     }
@@ -128,4 +169,18 @@ fn cpu_by_process() -> HashMap<u32, (String, f64)> {
         Some((pid, (name, proc::cpu_s(pid)?)))
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processs_descriptors_are_found_among_its_limits() {
+        let limits = "Limit      Soft Limit  Hard Limit  Units\nMax processes  1 2 processes\nMax open files  1024  4096  files\n";
+        assert_eq!(descriptors_in(limits), Some(1024));
+        assert_eq!(descriptors_in("Max open files  unlimited unlimited files"), Some(u64::MAX));
+        assert_eq!(descriptors_in(""), None);
+        assert!(descriptors_of(std::process::id()) > Some(10));
+    }
 }

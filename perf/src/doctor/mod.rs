@@ -1,6 +1,7 @@
 //! `gochat-perf doctor`: what on this machine would spoil a figure. Its findings stand in every report.
 
 mod facts;
+mod hindsight;
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use crate::error::LoadError;
 use crate::exit::Exit;
 use facts::Facts;
+pub(crate) use hindsight::look_back;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -138,6 +140,16 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             "the kernel doesn't tell whether it is allowed (before 6.6)".to_owned(),
         ),
     }
+    judge_clock(facts, &mut findings);
+    judge_server(facts, &mut findings);
+    judge_governor(facts, &mut findings);
+    judge_neighbours(facts, &mut findings);
+    findings
+}
+
+fn judge_clock(facts: &Facts, findings: &mut Vec<Finding>) {
+    let mut say = |check, level, text: String| findings.push(Finding { check, level, text });
+    let level = |is_bad: bool, bad: Level| if is_bad { bad } else { Level::Fine };
     let slow_clock = facts.clock_read_ns > 200.0;
     say(
         "clock",
@@ -149,6 +161,59 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             if slow_clock { ": every latency pays it; use tsc or kvm-clock" } else { "" }
         ),
     );
+    let coarse = facts.clock_step_ns > 1_000;
+    say(
+        "resolution",
+        level(coarse, Level::Warning),
+        if coarse {
+            format!("the clock steps by {} ns: latencies can't be told finer", facts.clock_step_ns)
+        } else {
+            format!("the clock steps by {} ns at most", facts.clock_step_ns)
+        },
+    );
+    let moved = facts.wall_clock_moved_ms;
+    say(
+        "wall clock",
+        level(moved > WALL_CLOCK_MOVE_MS, Level::Note),
+        if moved > WALL_CLOCK_MOVE_MS {
+            format!(
+                "it was set by {moved:.1} ms while the machine was watched (NTP?): latencies don't use it, times of day in reports and logs do"
+            )
+        } else {
+            "not set while the machine was watched".to_owned()
+        },
+    );
+}
+
+/// What slewing and two looks that are not at one moment make up.
+const WALL_CLOCK_MOVE_MS: f64 = 5.0;
+
+fn judge_server(facts: &Facts, findings: &mut Vec<Finding>) {
+    let mut say = |check, level, text: String| findings.push(Finding { check, level, text });
+    let level = |is_bad: bool, bad: Level| if is_bad { bad } else { Level::Fine };
+    if let Some(waiting) = facts.backlog_max {
+        let short = waiting < 1_024;
+        let what = if short { ": a storm of connects overflows it; raise net.core.somaxconn" } else { "" };
+        say(
+            "backlog",
+            level(short, Level::Note),
+            format!("{waiting} connections may wait to be accepted{what}"),
+        );
+    }
+    if let Some(descriptors) = facts.server_descriptors {
+        let few = descriptors < 20_000;
+        let what =
+            if few { ": more connections than that fail; start it with a higher ulimit -n" } else { "" };
+        say(
+            "server",
+            level(few, Level::Warning),
+            format!("the server may open {descriptors} descriptors{what}"),
+        );
+    }
+}
+
+fn judge_governor(facts: &Facts, findings: &mut Vec<Finding>) {
+    let mut say = |check, level, text: String| findings.push(Finding { check, level, text });
     match facts.governor.as_deref() {
         Some("performance") => say("governor", Level::Fine, "performance".to_owned()),
         Some(other) => say(
@@ -162,8 +227,6 @@ fn judge(facts: &Facts) -> Vec<Finding> {
             "not visible: a virtual machine, whose host sets the clock rate".to_owned(),
         ),
     }
-    judge_neighbours(facts, &mut findings);
-    findings
 }
 
 fn judge_neighbours(facts: &Facts, findings: &mut Vec<Finding>) {
@@ -218,6 +281,10 @@ mod tests {
             io_uring_disabled: Some(0),
             clocksource: "tsc".to_owned(),
             clock_read_ns: 25.0,
+            clock_step_ns: 20,
+            wall_clock_moved_ms: 0.1,
+            backlog_max: Some(4_096),
+            server_descriptors: Some(1 << 20),
             governor: Some("performance".to_owned()),
             watched_s: 2.0,
             steal_share: 0.0,
@@ -253,6 +320,10 @@ mod tests {
         finds("io_uring", Level::Warning, |facts| facts.io_uring_disabled = Some(2));
         finds("io_uring", Level::Note, |facts| facts.io_uring_disabled = None);
         finds("clock", Level::Warning, |facts| facts.clock_read_ns = 900.0);
+        finds("resolution", Level::Warning, |facts| facts.clock_step_ns = 1_000_000);
+        finds("wall clock", Level::Note, |facts| facts.wall_clock_moved_ms = 40.0);
+        finds("backlog", Level::Note, |facts| facts.backlog_max = Some(128));
+        finds("server", Level::Warning, |facts| facts.server_descriptors = Some(1_024));
         finds("governor", Level::Warning, |facts| facts.governor = Some("powersave".to_owned()));
         finds("governor", Level::Note, |facts| facts.governor = None);
         finds("steal", Level::Warning, |facts| facts.steal_share = 0.05);

@@ -3,9 +3,11 @@
 mod find;
 mod growth;
 pub(crate) mod proc;
+mod syscalls;
 mod watch;
 
 pub(crate) use growth::{CONNECTIONS_MIN, Growth, Mark};
+pub(crate) use syscalls::Syscalls;
 pub(crate) use watch::{Sample, Watch};
 
 use crate::config::Target;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::Syscalls;
 use super::proc::{self, MachineUse, ProcessUse};
 
 /// One look.
@@ -16,6 +17,8 @@ pub(crate) struct Sample {
     pub(crate) at_s: f64,
     /// In the order of the report's `server_pids`; `null`: it has ended.
     pub(crate) server: Vec<Option<ProcessUse>>,
+    /// Of each of them since the run began; empty: not counted.
+    pub(crate) server_syscalls: Vec<u64>,
     pub(crate) client: Option<ProcessUse>,
     pub(crate) machine: Option<MachineUse>,
 }
@@ -33,13 +36,15 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// `None`: the machine has no thread left, and the run goes on without it.
-    pub(crate) fn start(pids: &[u32], began: Instant) -> Option<Watch> {
+    pub(crate) fn start(pids: &[u32], syscalls: Option<Arc<Syscalls>>, began: Instant) -> Option<Watch> {
         let over = Arc::new(AtomicBool::new(false));
         let (pids, stop) = (pids.to_vec(), over.clone());
         let look = move || {
             let (mut samples, mut every) = (Vec::new(), EVERY);
             loop {
-                samples.push(sample(&pids, began));
+                let mut now = sample(&pids, began);
+                now.server_syscalls = syscalls.as_deref().map(Syscalls::so_far).unwrap_or_default();
+                samples.push(now);
                 if stop.load(Ordering::Acquire) {
                     return samples;
                 }
@@ -77,6 +82,7 @@ fn sample(pids: &[u32], began: Instant) -> Sample {
     Sample {
         at_s: began.elapsed().as_secs_f64(),
         server: pids.iter().map(|pid| proc::process(&pid.to_string())).collect(),
+        server_syscalls: Vec::new(),
         client: proc::process("self"),
         machine: proc::machine(),
     }
@@ -96,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_run_has_a_look_at_its_begin_and_at_its_end() {
-        let watch = Watch::start(&[std::process::id(), u32::MAX], Instant::now()).unwrap();
+        let watch = Watch::start(&[std::process::id(), u32::MAX], None, Instant::now()).unwrap();
         let mut samples = watch.stop();
         assert!(!samples.is_empty());
         assert!(samples[0].server[0].is_some() && samples[0].server[1].is_none());

@@ -24,6 +24,8 @@ pub(crate) struct SendingWindow {
     /// Of the server; `None`: unknown.
     pub(crate) server_cpu_s: Option<f64>,
     pub(crate) server_switches: Option<u64>,
+    /// `None`: not counted.
+    pub(crate) server_syscalls: Option<f64>,
     /// At the end.
     pub(crate) server_rss_bytes: Option<u64>,
     /// Of this program.
@@ -50,6 +52,7 @@ impl WindowStart {
             server_cpu_s: both.map(|(after, before)| after.cpu_s - before.cpu_s),
             server_switches: both
                 .and_then(|(after, before)| Some(after.switches?.saturating_sub(before.switches?))),
+            server_syscalls: None,
             server_rss_bytes: after.map(|after| after.rss_bytes),
             client_cpu_s: own_cpu_s() - self.client_cpu_s,
         })
@@ -84,6 +87,8 @@ impl SendingWindow {
         figures.add("client_cpu", self.client_cpu_s / self.seconds, "s/s", Better::Neither);
         let switches = self.server_switches.and_then(|switches| self.per_op(switches as f64));
         figures.add("server_switches_per_op", switches, "", Better::Lower);
+        let syscalls = self.server_syscalls.and_then(|calls| self.per_op(calls));
+        figures.add("server_syscalls_per_op", syscalls, "", Better::Lower);
         figures.add("server_rss", self.server_rss_bytes.map(|bytes| bytes as f64), "bytes", Better::Lower);
         figures
     }

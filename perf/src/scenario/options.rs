@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// The server's process on this machine, instead of looking for it; several make up one server
     #[arg(long)]
     pub(crate) pid: Vec<u32>,
+    /// Count the server's system calls with `perf stat`, which makes each of them a little slower
+    #[arg(long)]
+    pub(crate) syscalls: bool,
     /// The report [default: perf-reports/SCENARIO-TIME.json]
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,

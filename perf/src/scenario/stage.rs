@@ -1,5 +1,6 @@
 //! What a scenario runs on: the server that is measured, and what is written down second by second.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::options::Options;
@@ -8,7 +9,7 @@ use crate::config::Target;
 use crate::doctor::{self, Finding, Level};
 use crate::error::LoadError;
 use crate::latency::Latency;
-use crate::meter::{Sample, ServerMeter, Watch};
+use crate::meter::{Sample, ServerMeter, Syscalls, Watch};
 use crate::report::{Interval, RawLog, SendingWindow, WindowStart};
 
 /// How long the machine is watched before a run.
@@ -20,6 +21,7 @@ pub(crate) struct Stage {
     pub(super) meter: Option<ServerMeter>,
     began: Instant,
     watch: Option<Watch>,
+    syscalls: Option<Arc<Syscalls>>,
     doctor: Vec<Finding>,
     intervals: Vec<Interval>,
     /// The server's memory at the end of each interval: seconds since the run began, bytes.
@@ -44,13 +46,13 @@ impl Stage {
         let target = Target::parse(&options.url)?;
         let meter = ServerMeter::find(&options.pid, options.admin.as_deref(), &target)?;
         let pids = meter.as_ref().map_or(&[][..], ServerMeter::pids);
-        let doctor = doctor::look(BEFOREHAND, pids);
-        for finding in doctor.iter().filter(|finding| finding.level == Level::Warning) {
-            say(format_args!("{}: {}: {}", finding.level.name(), finding.check, finding.text));
-        }
+        let mut doctor = doctor::look(BEFOREHAND, pids);
+        doctor.iter().for_each(warn);
+        let syscalls = count_syscalls(options, pids, &mut doctor);
         let began = Instant::now();
         Ok(Stage {
-            watch: Watch::start(pids, began),
+            watch: Watch::start(pids, syscalls.clone(), began),
+            syscalls,
             doctor,
             raw: options.hlog.as_deref().map(|path| RawLog::create(path, started)).transpose()?,
             target,
@@ -67,7 +69,10 @@ impl Stage {
     }
 
     pub(super) fn end_window(&mut self, start: &WindowStart, done: u64) -> Result<SendingWindow, LoadError> {
-        start.end(self.meter.as_mut(), done)
+        let mut window = start.end(self.meter.as_mut(), done)?;
+        let counted = self.syscalls.as_deref().and_then(|calls| calls.per_s(start.began, Instant::now()));
+        window.server_syscalls = counted.map(|per_s| per_s * window.seconds);
+        Ok(window)
     }
 
     /// Waits until the first operation is due, at `due`: the window and its first interval begin then.
@@ -107,12 +112,40 @@ impl Stage {
 
     pub(super) fn strike(self) -> Result<Seen, LoadError> {
         self.raw.map(RawLog::finish).transpose()?;
+        let samples = self.watch.map(Watch::stop).unwrap_or_default();
+        let mut doctor = self.doctor;
+        for finding in doctor::look_back(&samples) {
+            warn(&finding);
+            doctor.push(finding);
+        }
         Ok(Seen {
             seconds: self.began.elapsed().as_secs_f64(),
             intervals: self.intervals,
             server_pids: self.meter.as_ref().map_or(&[][..], ServerMeter::pids).to_vec(),
-            doctor: self.doctor,
-            samples: self.watch.map(Watch::stop).unwrap_or_default(),
+            doctor,
+            samples,
         })
     }
+}
+
+fn warn(finding: &Finding) {
+    if finding.level == Level::Warning {
+        say(format_args!("{}: {}: {}", finding.level.name(), finding.check, finding.text));
+    }
+}
+
+/// `None`: not asked for, or not allowed, which stands in the report then.
+fn count_syscalls(options: &Options, pids: &[u32], doctor: &mut Vec<Finding>) -> Option<Arc<Syscalls>> {
+    if !options.syscalls {
+        return None;
+    }
+    Syscalls::start(pids)
+        .inspect_err(|why| {
+            let finding =
+                Finding { check: "syscalls", level: Level::Warning, text: format!("not counted: {why}") };
+            warn(&finding);
+            doctor.push(finding);
+        })
+        .ok()
+        .map(Arc::new)
 }

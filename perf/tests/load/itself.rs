@@ -84,6 +84,29 @@ fn a_null_server_keeps_every_promise_and_leaves_the_tools_own_cost() {
     assert_eq!(echo["result"]["answered"], 200);
 }
 
+#[test]
+fn system_calls_are_counted_or_the_report_says_why_not() {
+    let null = Null::start();
+    let words = ["chat", "--users", "4", "--rate", "200", "--seconds", "2", "--syscalls"];
+    let report = run(&null.url, &words, 0);
+    let counted = report["figures"]["server_syscalls_per_op"]["value"].as_f64();
+    let findings = report["doctor"].as_array().unwrap().iter();
+    let why =
+        findings.filter(|finding| finding["check"] == "syscalls").map(|finding| &finding["text"]).next();
+    match (counted, why) {
+        // A message is read, and its answers are written.
+        (Some(calls), None) => {
+            assert!(calls > 0.5, "{calls}");
+            let last = report["samples"].as_array().unwrap().last().unwrap();
+            assert!(last["server_syscalls"][0].as_u64() > Some(200), "{last}");
+        }
+        (None, Some(why)) => assert!(why.as_str().unwrap().starts_with("not counted: "), "{why}"),
+        both => panic!("{both:?}"),
+    }
+    let silent = run(&null.url, &words[..7], 0);
+    assert_eq!(silent["figures"]["server_syscalls_per_op"], Value::Null, "off by default");
+}
+
 /// Latencies of a log, in µs.
 fn recorded(hlog: &Path) -> Histogram<u64> {
     let text = std::fs::read(hlog).unwrap();
