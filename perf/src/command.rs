@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use crate::compare::{Collect, Compare, Markdown, Versus};
+use crate::compare::{Collect, Compare, Fill, Markdown, Versus};
 use crate::doctor::Doctor;
 use crate::error::LoadError;
 use crate::exit::Exit;
@@ -72,6 +72,7 @@ enum Command {
     Versus(Versus),
     Collect(Collect),
     Table(Markdown),
+    Fill(Fill),
     Capacity(Capacity),
     Instructions(Instructions),
     /// One figure's median over several reports
@@ -117,6 +118,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Versus(versus) => versus.run(),
         Command::Collect(collect) => collect.run(),
         Command::Table(table) => table.run(),
+        Command::Fill(fill) => fill.run(),
         Command::Capacity(scenario) => play(scenario),
         Command::Instructions(instructions) => instructions.run(),
         Command::Median(median) => median.run(),

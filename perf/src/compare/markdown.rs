@@ -34,7 +34,7 @@ impl Markdown {
         println!("| --- | --- |{}", " --- |".repeat(targets.len()));
         for (name, row) in &file.figures {
             let cells: Vec<String> =
-                targets.iter().map(|target| self.cell(row, targets[0], target)).collect();
+                targets.iter().map(|target| cell(row, targets[0], target, self.bootstrap_seed)).collect();
             println!("| `{name}` | {} | {} |", row.unit, cells.join(" | "));
         }
         for (target, why) in &file.missing {
@@ -66,15 +66,18 @@ impl Markdown {
         }
         Ok(targets)
     }
+}
 
-    fn cell(&self, row: &Row, first: &str, target: &str) -> String {
-        let Some(cell) = row.targets.get(target) else { return "not measured".to_owned() };
-        match row.targets.get(first).filter(|_| target != first) {
-            Some(first) => format!("{cell}<br>{}", ratio(first, cell, self.bootstrap_seed)),
-            None => cell.to_string(),
-        }
+/// A target's median with its interval, and how many times the first target's it is.
+pub(super) fn cell(row: &Row, first: &str, target: &str, seed: u64) -> String {
+    let Some(cell) = row.targets.get(target) else { return NOT_MEASURED.to_owned() };
+    match row.targets.get(first).filter(|_| target != first) {
+        Some(first) => format!("{cell}<br>{}", ratio(first, cell, seed)),
+        None => cell.to_string(),
     }
 }
+
+pub(super) const NOT_MEASURED: &str = "not measured";
 
 /// `× 1.40 [1.32, 1.46]`
 fn ratio(first: &Cell, other: &Cell, seed: u64) -> String {
@@ -90,7 +93,7 @@ fn ratio(first: &Cell, other: &Cell, seed: u64) -> String {
 }
 
 /// Where and of what the figures are.
-fn host_in_words(host: &Value) -> String {
+pub(super) fn host_in_words(host: &Value) -> String {
     let text = |part: &str| host[part].as_str().unwrap_or("unknown").to_owned();
     let gib = host["memory_bytes"]
         .as_f64()

@@ -3,12 +3,14 @@
 mod bootstrap;
 mod collect;
 mod figure_file;
+mod fill;
 mod markdown;
 mod side;
 mod table;
 mod versus;
 
 pub(crate) use collect::Collect;
+pub(crate) use fill::Fill;
 pub(crate) use markdown::Markdown;
 pub(crate) use versus::Versus;
 

@@ -16,7 +16,8 @@ pub(crate) struct Fingerprint {
     pub(crate) tool_version: &'static str,
     /// What this program was built from; `null`: the build was not told (GOCHAT_COMMIT).
     pub(crate) tool_commit: Option<&'static str>,
-    /// Of the git folder that the run was started in, "-dirty" with changes that are not committed; `null`: none.
+    /// What `GOCHAT_COMMIT` says, else of the git folder that the run was started in, "-dirty" with changes that are not
+    /// committed; `null`: neither.
     pub(crate) commit: Option<String>,
     /// The server's processes on this machine.
     pub(crate) server: Vec<ServerProcess>,
@@ -66,6 +67,9 @@ fn value_of(text: &str, name: &str) -> Option<String> {
 }
 
 fn commit_here() -> Option<String> {
+    if let Some(told) = std::env::var("GOCHAT_COMMIT").ok().filter(|told| !told.is_empty()) {
+        return Some(told);
+    }
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -10,7 +10,7 @@ mod window;
 
 pub(crate) use assertion::{Asserted, Assertion};
 pub(crate) use figures::{Better, Figure, Figures};
-pub(crate) use files::{RawLog, write_csv, write_html, write_json};
+pub(crate) use files::{RawLog, write_csv, write_html, write_json, write_text};
 pub(crate) use fingerprint::Fingerprint;
 pub(crate) use read::{EarlierReport, Median};
 pub(crate) use window::{SendingWindow, WindowStart};

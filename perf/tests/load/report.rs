@@ -20,6 +20,7 @@ fn chat(fault: Fault, code: i32) -> Run {
     let file = |name: &str| dir.path().join(name);
     let output = Command::new(env!("CARGO_BIN_EXE_gochat-perf"))
         .args(["chat", "--url", &fake.url(), "--users", "4", "--rate", "200", "--seconds", "1.2"])
+        .env("GOCHAT_COMMIT", "0123abc")
         .arg("--json")
         .arg(file("reports/run.json"))
         .arg("--csv")
@@ -42,6 +43,7 @@ fn a_report_tells_what_was_measured_and_on_what() {
     assert_eq!(report["parameters"]["rate"], 200.0);
     assert_eq!(report["parameters"]["content_bytes"], 100, "defaults are told too");
     let fingerprint = &report["fingerprint"];
+    assert_eq!(fingerprint["commit"], "0123abc", "as whoever built the server says");
     assert!(fingerprint["cores"].as_u64() > Some(0) && !fingerprint["kernel"].as_str().unwrap().is_empty());
     // The fake server lives in this test, and is found by its port.
     assert_eq!(report["server_pids"][0], std::process::id());
