@@ -1,108 +1,61 @@
 #!/bin/sh
-# bench.sh [chat|hold|crowd|storm|hostile|all]: the figures of docs/performance.md, measured here. Builds in release, runs a server of its own in target/bench and on
-# ports 18080/18081, and writes each run's JSON to target/bench/. Settings by environment: USERS, STORED, RATES, SECONDS_EACH, ROUNDS,
-# SESSIONS, HOLD_SECONDS, CROWD, CROWD_SECONDS, BAD_CLIENTS.
+# bench.sh [PART…]: the system's figures, measured here: all parts, or those that are named (see deploy/bench/parts). Each run's report goes to
+# target/bench/, the official figures to target/bench/system.json, others that docs/performance.md tells to target/bench/more.json.
+# Builds in release, unless BIN names a folder with a built gochat and gochat-perf. A part that fails leaves the others to run, and is named at the end (exit code 1).
+#
+# Settings by environment: ROUNDS; TARGET, the name in the files; SECONDS_EACH, RATES, STORED, USERS (chat); CAPACITY_FROM; MEMBERS, GROUP_RATE; ONLINE;
+# CROWD (hold, storm, crowd), CROWD_SECONDS; BAD_CLIENTS; PORT; GOCHAT_COMMIT, where BIN is not of the commit that is checked out.
 set -eu
 cd "$(dirname "$0")/../.."
 
-what=${1:-all}
-users=${USERS:-1000} # chatting users
-stored=${STORED:-400000} # messages stored before the load begins
-rates=${RATES:-"1000 5000"} # messages a second, each tried in turn
-seconds=${SECONDS_EACH:-20}
-rounds=${ROUNDS:-5}
-sessions=${SESSIONS:-5000}
-hold_seconds=${HOLD_SECONDS:-20}
-crowd=${CROWD:-15000} # sessions of crowd and storm
-crowd_seconds=${CROWD_SECONDS:-300}
-bad_clients=${BAD_CLIENTS:-40}
+export out=target/bench
+export target="${TARGET:-embedded}" rounds="${ROUNDS:-5}" port="${PORT:-18080}"
+export seconds="${SECONDS_EACH:-15}" rates="${RATES:-1000 5000}" stored="${STORED:-400000}" users="${USERS:-1000}"
+export capacity_from="${CAPACITY_FROM:-6000}" members="${MEMBERS:-500}" group_rate="${GROUP_RATE:-3000}" online="${ONLINE:-5000}"
+export crowd="${CROWD:-15000}" crowd_seconds="${CROWD_SECONDS:-120}" bad_clients="${BAD_CLIENTS:-40}"
 
-cargo build --release --locked -p gochat -p gochat-perf
-bin=target/release
-out=target/bench
+all="chat capacity group world hold storm mixed crowd hostile"
+parts="${*:-$all}"
+[ "$parts" != all ] || parts=$all
+for part in $parts; do
+    [ -f "deploy/bench/parts/$part.sh" ] || { echo "no part $part: there are $all" >&2; exit 2; }
+done
+
+export GOCHAT_COMMIT="${GOCHAT_COMMIT:-$(git describe --always --dirty 2>/dev/null || true)}"
+if [ -n "${BIN:-}" ]; then
+    export bin="$BIN"
+else
+    cargo build --release --locked -p gochat -p gochat-perf
+    export bin=target/release
+fi
+
 mkdir -p "$out"
-if [ "$what" = all ]; then rm -f "$out"/*.json; else rm -f "$out/$what"-*.json; fi
-work=$(mktemp -d "$out/work.XXXXXX") # not in /tmp, which may be memory: fsync would cost nothing there
-server=""
-stop() {
-    [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=""; }
-}
-trap 'stop; rm -rf "$work"' EXIT INT TERM
+for file in "$out/system.json" "$out/more.json"; do
+    # Figures of another commit are no part of this.
+    if [ -f "$file" ] && { [ "$parts" = "$all" ] || ! grep -q "\"commit\": \"$GOCHAT_COMMIT\"" "$file"; }; then
+        mv "$file" "$file.old"
+        echo "the figures so far are set aside: $file.old"
+    fi
+done
+[ "$rounds" -ge 5 ] || echo "$rounds rounds only try the way: a figure needs five, and has no interval below four"
+"$bin/gochat-perf" doctor
 
-perf() { # perf SCENARIO OPTIONS…
-    scenario=$1; shift
-    "$bin/gochat-perf" "$scenario" --url http://127.0.0.1:18080 --admin http://127.0.0.1:18081 --users-file "$work/users.jsonl" "$@"
-}
-
-start() {
-    "$bin/gochat" --data "$work/data" --listen 127.0.0.1:18080 --admin 127.0.0.1:18081 >"$work/server.out" 2>"$work/server.log" &
-    server=$!
-    until grep -q 'GoChat is ready' "$work/server.out"; do
-        kill -0 "$server" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
-        sleep 0.1
-    done
-}
-
-seed() { # seed USERS MESSAGES
-    rm -rf "$work/data"
-    "$bin/gochat" seed --data "$work/data" --users "$1" --messages "$2" --out "$work/users.jsonl"
-}
-
-median() { # median FIGURE FILE…
-    "$bin/gochat-perf" median "$@"
-}
-
-if [ "$what" = chat ] || [ "$what" = all ]; then
-    seed "$users" "$stored"
-    start
-    round=1
-    while [ "$round" -le "$rounds" ]; do
-        for rate in $rates; do
-            echo "== chat: $users users, $rate messages/s, round $round of $rounds"
-            perf chat --users "$users" --rate "$rate" --seconds "$seconds" --json "$out/chat-$rate-$round.json"
-        done
-        round=$((round + 1))
-    done
-    stop
-    for rate in $rates; do
-        echo "median of $rounds at $rate messages/s, $stored stored: rate $(median rate "$out"/chat-"$rate"-*.json)/s," \
-            "stored after p50 $(median ack.p50 "$out"/chat-"$rate"-*.json) p99 $(median ack.p99 "$out"/chat-"$rate"-*.json) us," \
-            "delivered after p50 $(median deliver.p50 "$out"/chat-"$rate"-*.json) p99 $(median deliver.p99 "$out"/chat-"$rate"-*.json) us," \
-            "server CPU $(median server_cpu_us_per_op "$out"/chat-"$rate"-*.json) us a message," \
-            "RSS $(($(median server_rss "$out"/chat-"$rate"-*.json) / 1048576)) MiB"
-    done
-fi
-
-if [ "$what" = hold ] || [ "$what" = all ]; then
-    seed "$sessions" 0
-    start
-    echo "== hold: $sessions idle sessions"
-    perf hold --seconds "$hold_seconds" --json "$out/hold-$sessions.json"
-    echo "== chat among $sessions sessions"
-    perf chat --users "$sessions" --rate 1000 --seconds "$seconds" --json "$out/hold-chat-$sessions.json"
-    stop
-fi
-
-if [ "$what" = crowd ] || [ "$what" = all ]; then
-    seed "$crowd" 0
-    start
-    echo "== crowd: $crowd sessions, 1000 messages/s among them for $crowd_seconds seconds"
-    perf hold --rate 1000 --seconds "$crowd_seconds" --json "$out/crowd-$crowd.json"
-    stop
-fi
-
-if [ "$what" = storm ] || [ "$what" = all ]; then
-    seed "$crowd" 0
-    start
-    echo "== storm: $crowd sessions are cut at once and come back"
-    perf storm --users "$crowd" --json "$out/storm-$crowd.json"
-    stop
-fi
-
-if [ "$what" = hostile ] || [ "$what" = all ]; then
-    seed 1000 0
-    start
-    echo "== hostile: a chat without and with $bad_clients misbehaving clients, by turns"
-    perf hostile --users 200 --bad-clients "$bad_clients" --rounds "$rounds" --json "$out/hostile-$bad_clients.json"
-    stop
+export failures="$out/failures.txt"
+: >"$failures"
+failed=""
+began=$(date +%s)
+for part in $parts; do
+    echo "==== $part"
+    part_began=$(date +%s)
+    part=$part sh -eu "deploy/bench/parts/$part.sh" || failed="$failed $part"
+    echo "==== $part took $(($(date +%s) - part_began)) s"
+done
+echo "==== measured for $(($(date +%s) - began)) s"
+for file in "$out/system.json" "$out/more.json"; do
+    [ ! -f "$file" ] || "$bin/gochat-perf" table "$file"
+done
+if [ -n "$failed" ]; then
+    echo "FAILED:$failed; their figures may be missing above:" >&2
+    cat "$failures" >&2
+    exit 1
 fi
