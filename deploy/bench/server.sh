@@ -57,5 +57,5 @@ collect() { # collect FILE RUNS NAME=FIGURE…: of the reports PART-RUNS*.json, 
     done
     # shellcheck disable=SC2086 # one word each
     "$bin/gochat-perf" collect --target "$target" --json "$out/$file" --reports-min "$rounds" $asked "$out/$part-$runs"*.json ||
-        fail "no figures from the runs $runs"
+        fail "no figures from $part-$runs*.json"
 }

@@ -3,6 +3,6 @@
 set -eu
 cd "$(dirname "$0")/../.."
 bin="${BIN:-target/release}"
-for file in system more; do
+for file in system more edge; do
     [ ! -f "target/bench/$file.json" ] || "$bin/gochat-perf" fill docs/performance.md "target/bench/$file.json"
 done
