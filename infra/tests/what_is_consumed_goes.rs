@@ -4,6 +4,9 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use gochat_infra::mq::{EmbeddedConfig, Queue, SendError};
 use gochat_infra::telemetry::Metrics;
@@ -118,39 +121,46 @@ async fn what_is_kept_for_people_is_bounded_by_size() {
     assert!((1000 - kept as u64..1000).eq(found.iter().map(|record| record.offset)));
 }
 
+/// How often each reader must find that what it read last is gone. A segment lasts for a few reads only, so about as many are deleted
+/// as this, each with several syncs of the disk: they are what the test's time goes for.
+const DELETIONS_MET: u32 = 60;
+
 /// A reader gets records without a hole from the oldest on, however quickly these go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn what_is_deleted_while_it_is_read_is_whole_or_gone() {
     let dir = tempfile::tempdir().unwrap();
     let queue = open(dir.path());
-    let writing = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let readers: Vec<_> = (0..3)
-        .map(|_| {
-            let (queue, writing) = (queue.clone(), writing.clone());
+    let met: Arc<[AtomicU32; 3]> = Arc::default();
+    let all_met = |met: &[AtomicU32]| met.iter().all(|met| met.load(Ordering::Relaxed) >= DELETIONS_MET);
+    let readers: Vec<_> = (0..met.len())
+        .map(|reader| {
+            let (queue, met) = (queue.clone(), met.clone());
             tokio::spawn(async move {
-                let mut reads = 0;
-                while writing.load(std::sync::atomic::Ordering::Relaxed) {
+                let mut oldest = 0;
+                while !all_met(&*met) {
                     let found = queue.read(KEPT, 0, 0, 1000, usize::MAX).await.unwrap();
                     let offsets = found.iter().map(|record| record.offset);
-                    let first = found.first().map_or(0, |record| record.offset);
+                    let first = found.first().map_or(oldest, |record| record.offset);
                     assert!(offsets.eq((first..).take(found.len())), "a hole behind {first}");
-                    reads += 1;
+                    assert!(first >= oldest, "what was gone is there again: {first} after {oldest}");
+                    met[reader].fetch_add(u32::from(first > oldest), Ordering::Relaxed);
+                    oldest = first;
                 }
-                reads
             })
         })
         .collect();
     let producer = queue.producer();
     let written = tokio::task::spawn_blocking(move || {
-        for _ in 0..300 {
+        let begun = Instant::now();
+        while !all_met(&*met) {
+            assert!(begun.elapsed() < PATIENCE, "readers meet no deletions: {met:?}");
             send_all(&producer, (0..64).map(|_| to(KEPT, 0, vec![7; 1000])));
         }
     });
-    written.await.unwrap();
-    writing.store(false, std::sync::atomic::Ordering::Relaxed);
     for reader in readers {
-        assert!(reader.await.unwrap() > 0);
+        reader.await.unwrap();
     }
+    written.await.unwrap();
 }
 
 /// The commits' file isn't synced with its name: after a power loss it may be an older one than the segments that are left.
