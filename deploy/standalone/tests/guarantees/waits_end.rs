@@ -1,5 +1,6 @@
 //! Promise: no test hangs: what it waits for in vain ends it with a sentence that says what that was and what came instead.
-//! Method: a server of the test's own that talks without an end and never says what is waited for, or says nothing.
+//! And what one wait passes over the next one finds. Method: a server of the test's own that talks without an end and never says
+//! what is waited for, or says nothing.
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
@@ -56,6 +57,29 @@ fn talk_without_end_is_no_reason_to_wait_on() {
     }
     let said = failure(|| client.wait_for_close());
     assert!(said.contains("the end of the connection") && said.contains("seqId"), "{said}");
+}
+
+/// Nothing more comes: the client must have kept what it did not take.
+#[test]
+fn what_one_wait_passes_over_is_there_for_the_next() {
+    let (mut client, _guard) = client_of(|mut socket, gone| {
+        for (kind, n) in
+            [("new-message", 1), ("receipt", 2), ("new-message", 3), ("heads", 4), ("receipt", 5)]
+        {
+            let frame = format!(r#"{{"type":"{kind}","data":{{"n":{n}}}}}"#);
+            socket.send(Message::text(frame)).expect("the client reads");
+        }
+        gone.recv().unwrap_or_default();
+    });
+    assert_eq!(client.wait_for("heads", |_| true)["n"], 4);
+    assert_eq!(client.wait_for("new-message", |data| data["n"] == 3)["n"], 3);
+    assert_eq!(client.next()["data"]["n"], 1, "the oldest");
+    assert_eq!(client.wait_for("receipt", |_| true)["n"], 2, "the older of two");
+    let said = failure(|| client.wait_for("new-message", |_| true));
+    assert!(said.contains("in vain; 1 others"), "all others are taken: {said}");
+    assert_eq!(client.try_next().expect("it is kept")["data"]["n"], 5, "what came last is still there");
+    let said = failure(|| client.next());
+    assert!(said.contains("in vain; 0 others"), "{said}");
 }
 
 #[test]

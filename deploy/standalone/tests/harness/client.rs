@@ -1,5 +1,5 @@
 //! One open WebSocket of a test. Every wait has one deadline for all that may come meanwhile, and fails with what was waited for and
-//! what came instead.
+//! what came instead. What one wait passes over is there for the next: two frames may come in either order.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -13,10 +13,16 @@ use tungstenite::{Error, Message, WebSocket};
 const SHOWN_FRAMES_MAX: usize = 8;
 const SHOWN_CHARS_MAX: usize = 200;
 
+/// Frames that waits passed over and that are kept, at most; the oldest goes first. Far more than may be on its way
+/// at once in a test that waits for two things; a flood is not kept whole.
+const KEPT_FRAMES_MAX: usize = 256;
+
 pub struct Client {
     socket: WebSocket<TcpStream>,
     /// Of one wait, however much comes in it.
     patience: Duration,
+    /// What waits passed over, in the order in which it came.
+    kept: VecDeque<Value>,
 }
 
 /// What a socket gave.
@@ -63,7 +69,7 @@ impl Client {
     /// `patience` is for each wait as a whole, and for each write.
     pub fn new(socket: WebSocket<TcpStream>, patience: Duration) -> Client {
         socket.get_ref().set_write_timeout(Some(patience)).expect("an option");
-        Client { socket, patience }
+        Client { socket, patience, kept: VecDeque::new() }
     }
 
     pub fn send(&mut self, kind: &str, data: Value) {
@@ -95,17 +101,23 @@ impl Client {
         self.socket.send(Message::text(message(conversation, content, client_msg_id))).is_ok()
     }
 
-    /// The next text frame.
+    /// The oldest text frame that was not taken yet.
     #[allow(clippy::should_implement_trait)] // a closed socket is a failure here, not an end
     #[track_caller]
     pub fn next(&mut self) -> Value {
+        if let Some(frame) = self.kept.pop_front() {
+            return frame;
+        }
         let mut wait = self.wait("a frame");
         self.frame(&mut wait)
     }
 
-    /// The next text frame, or nothing when the socket is gone.
+    /// As [`Client::next`], or nothing when the socket is gone.
     #[track_caller]
     pub fn try_next(&mut self) -> Option<Value> {
+        if let Some(frame) = self.kept.pop_front() {
+            return Some(frame);
+        }
         let mut wait = self.wait("a frame or the end");
         match self.read(&mut wait) {
             Got::Frame(frame) => Some(frame),
@@ -113,17 +125,33 @@ impl Client {
         }
     }
 
-    /// The data of the next frame of this type for which `wanted` holds; others are passed over.
+    /// The data of the oldest frame of this type for which `wanted` holds and that was not taken yet; others are passed over.
     #[track_caller]
     pub fn wait_for(&mut self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let is_it = |frame: &Value| frame["type"] == kind && wanted(&frame["data"]);
+        if let Some(at) = self.kept.iter().position(is_it) {
+            return self.kept.remove(at).expect("it was found there")["data"].take();
+        }
         let mut wait = self.wait(&format!("a {kind} as the test wants it"));
+        // Of many only the last are shown, so the others need not be written.
+        let hidden = self.kept.len().saturating_sub(SHOWN_FRAMES_MAX);
+        wait.passed_over = hidden;
+        self.kept.iter().skip(hidden).for_each(|frame| wait.pass_over(frame.to_string()));
         loop {
             let mut frame = self.frame(&mut wait);
-            if frame["type"] == kind && wanted(&frame["data"]) {
+            if is_it(&frame) {
                 return frame["data"].take();
             }
             wait.pass_over(frame.to_string());
+            self.keep(frame);
         }
+    }
+
+    fn keep(&mut self, frame: Value) {
+        if self.kept.len() == KEPT_FRAMES_MAX {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(frame);
     }
 
     /// The close code that the server ends this socket with; nothing when it ends without one.
