@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::witness::Witness;
-use crate::harness::{Client, Server, User};
+use crate::harness::{Client, Server, User, until};
 
 const WRITERS: usize = 4;
 const MESSAGES: usize = 60;
@@ -110,12 +110,11 @@ fn a_retry_holds_back_the_later_ones_until_the_first_returns() {
     assert_eq!(first_answers(&mut a, &["k3"]), [pair("k3", "retry")], "its turn has not come");
     assert_eq!(first_answers(&mut a, &["k2"]), [pair("k2", "accepted")]);
     assert_eq!(first_answers(&mut a, &["k3"]), [pair("k3", "accepted")]);
-    let contents: Vec<Value> = loop {
-        let all = server.history(&ann, "world");
-        if all.len() == 3 {
-            break all.iter().map(|m| m["content"].clone()).collect();
-        }
-    };
+    let mut contents: Vec<Value> = Vec::new();
+    until("all three are stored", || {
+        contents = server.history(&ann, "world").iter().map(|m| m["content"].clone()).collect();
+        contents.len() == 3
+    });
     assert_eq!(contents, ["k1", "k2", "k3"]);
 }
 

@@ -4,7 +4,7 @@
 //! compares what each was shown with what he may see; it is tried on views that show too much, too little, or a late message.
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, User};
+use crate::harness::{Client, Server, User, until};
 
 /// Saves that relied on a membership which had changed.
 const STALE: &str = r#"logic_pipeline_retries_total{reason="stale-version"}"#;
@@ -158,8 +158,7 @@ fn who_is_put_out_in_the_middle_of_a_stream_is_out() {
         let mut acks: Vec<(String, bool)> = Vec::new();
         std::thread::scope(|scope| {
             let removal = scope.spawn(|| {
-                // Not before the stream has begun.
-                while server.history(&ann, &group.conversation).is_empty() {}
+                until("the stream has begun", || !server.history(&ann, &group.conversation).is_empty());
                 group.remove(&ann, &bob);
             });
             for burst in keys.chunks(10) {
