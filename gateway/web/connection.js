@@ -41,7 +41,10 @@ export class Connection extends EventTarget {
   constructor(prepare) {
     super();
     this.#prepare = prepare;
-    window.addEventListener('online', () => this.retryNow());
+    window.addEventListener('online', () => {
+      // A network is nobody who asks.
+      if (this.nextAttemptAt !== Infinity) this.retryNow();
+    });
     window.addEventListener('offline', () => this.#probe());
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') this.retryNow();

@@ -143,3 +143,25 @@ async fn a_token_is_renewed_on_the_open_connection() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_was_put_out_by_a_newer_window_comes_back_only_when_asked() {
+    play_with("[gateway.auth]\nconnections_per_user_max = 1\n", |stage| {
+        Box::pin(async move {
+            let mut stage = stage.lock().await;
+            let ben = stage.person(Screen::Desktop, "ben", "Ben Okafor").await;
+            let (elsewhere, _line) = stage.other_browser("ben").await;
+            let told = "document.querySelector('#banner').textContent.includes('too many other places')";
+            ben.until(told, json!([])).await;
+            // A network that is back is nobody who asks. A page that connects says so before the event is over.
+            let back = "window.dispatchEvent(new Event('online')); return document.querySelector('#connection').dataset.state";
+            assert_eq!(ben.run(back, json!([])).await, json!("waiting"));
+            elsewhere.sees_connection("online").await;
+
+            ben.click("#banner button").await;
+            ben.sees_connection("online").await;
+            elsewhere.until(told, json!([])).await;
+        })
+    })
+    .await;
+}
