@@ -394,7 +394,7 @@ impl House {
     }
 }
 
-fn user(user_id: u64) -> User {
+pub(crate) fn user(user_id: u64) -> User {
     User {
         user_id,
         username: format!("user{user_id}"),

@@ -10,8 +10,8 @@ use gochat_infra::rpc::Client;
 use gochat_infra::shutdown::Shutdown;
 use gochat_infra::telemetry::Metrics;
 use gochat_proto::queue::v1::DeadLetter;
+use gochat_proto::repo::v1::CreateUsersRequest;
 use gochat_proto::repo::v1::user_repo_client::UserRepoClient;
-use gochat_proto::repo::v1::{CreateUsersRequest, User, UserStatus};
 use gochat_proto::topics;
 use gochat_repo::{Repo, RepoConfig, RepoDeps};
 use gochat_task::{Task, TaskConfig, TaskDeps};
@@ -89,16 +89,7 @@ impl House {
 
     /// Users 1 to `count`.
     pub(crate) async fn make_users(&self, count: u64) {
-        let user = |user_id| User {
-            user_id,
-            username: format!("user{user_id}"),
-            email: format!("user{user_id}@example.org"),
-            password_hash: "none".into(),
-            display_name: "Somebody".into(),
-            status: UserStatus::Active.into(),
-            ..User::default()
-        };
-        let request = CreateUsersRequest { users: (1..=count).map(user).collect() };
+        let request = CreateUsersRequest { users: (1..=count).map(crowd::user).collect() };
         self.users().create_users(request).await.unwrap();
     }
 
