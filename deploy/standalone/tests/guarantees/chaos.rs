@@ -25,7 +25,8 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
 pub(crate) fn crowd() -> (Crowd, fastrand::Rng) {
     let seed = setting("GOCHAT_CHAOS_SEED", 7);
     println!("seed {seed}");
-    let crowd = Crowd { in_pairs: 10, in_groups: &[4, 7], in_world: 5, rate_per_s: 300.0, seed };
+    let crowd =
+        Crowd { in_pairs: 10, in_groups: &[4, 7], in_world: 5, rate_per_s: 300.0, open_max: 1_000, seed };
     (crowd, fastrand::Rng::with_seed(seed))
 }
 
