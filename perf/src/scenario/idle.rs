@@ -157,6 +157,13 @@ impl IdleResult {
         figures.add("disconnects", self.disconnects as f64, "", Better::Lower);
     }
 
+    /// Whether the first half was held in memory that the server had before.
+    fn has_leftovers(&self) -> bool {
+        let first = self.rss_bytes_half.saturating_sub(self.rss_bytes_before) as f64;
+        let half = (self.connections / 2) as f64;
+        self.rss_bytes_per_connection.is_some_and(|slope| first < half * slope / 2.0)
+    }
+
     fn print(&self) {
         let connections = self.connections;
         match self.rss_bytes_per_connection {
@@ -176,6 +183,36 @@ impl IdleResult {
             mib(self.rss_bytes_all),
             mib(self.rss_bytes_after)
         );
+        if self.has_leftovers() {
+            println!(
+                "The first half grew the server by far less than the second: it has memory left of earlier connections, which \
+                 makes the slope too small. Start it anew for each run."
+            );
+        }
         println!("disconnects {}", self.disconnects);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_was_there_before_is_told_of() {
+        let result = |before, half, all| IdleResult {
+            connections: 10_000,
+            seconds: 1.0,
+            rss_bytes_before: before,
+            rss_bytes_half: half,
+            rss_bytes_all: all,
+            rss_bytes_after: all,
+            rss_bytes_per_connection: Some((all - half) as f64 / 5_000.0),
+            kernel_bytes_per_connection: None,
+            cpu_s_per_s: 0.0,
+            disconnects: 0,
+        };
+        assert!(!result(3_000_000, 7_000_000, 11_000_000).has_leftovers());
+        assert!(result(11_000_000, 11_000_000, 15_000_000).has_leftovers());
+        assert!(!result(9_000_000, 9_000_000, 9_000_000).has_leftovers());
     }
 }

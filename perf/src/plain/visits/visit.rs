@@ -19,6 +19,8 @@ pub(super) const CLOSE_FRAME: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
+const PING: u8 = 0x89;
+
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const HEADERS_MAX: usize = 64;
 
@@ -86,8 +88,8 @@ impl Visit {
     /// What came is not what has to.
     pub(super) fn hear(&mut self, bytes: &[u8], script: &Script) -> Result<Next, String> {
         self.heard.extend_from_slice(bytes);
-        if self.awaits != Awaits::Upgrade {
-            self.skip_ping();
+        if self.awaits != Awaits::Upgrade && !self.skip_pings() {
+            return Ok(Next::Wait);
         }
         match self.awaits {
             Awaits::Upgrade => self.hear_upgrade(),
@@ -150,13 +152,16 @@ impl Visit {
     fn hear_echo(&mut self, script: &Script) -> Result<Next, String> {
         let reply = &script.reply;
         let count = self.heard.len().min(reply.len());
-        if self.heard[..count] != reply[..count] || self.heard.len() > reply.len() {
-            return Err("the reply is not what was said, once".to_owned());
+        if self.heard[..count] != reply[..count] {
+            return Err("the reply is not what was said".to_owned());
         }
         if count < reply.len() {
             return Ok(Next::Wait);
         }
-        self.heard.clear();
+        self.heard.drain(..count);
+        if self.heard.first().is_some_and(|first| *first != PING) {
+            return Err("more than the reply came".to_owned());
+        }
         self.awaits = Awaits::Close;
         Ok(if script.closes { Next::Close } else { Next::Over })
     }
@@ -179,13 +184,14 @@ impl Visit {
         Ok(Next::Wait)
     }
 
-    /// A server may ping whenever it likes; such a short visit owes it no pong.
-    fn skip_ping(&mut self) {
-        while let [0x89, length @ ..126, ..] = self.heard[..]
-            && self.heard.len() >= 2 + usize::from(length)
-        {
-            self.heard.drain(..2 + usize::from(length));
+    /// A server may ping whenever it likes; such a short visit owes it no pong. `false`: one is not whole yet.
+    fn skip_pings(&mut self) -> bool {
+        while self.heard.first() == Some(&PING) {
+            let length = self.heard.get(1).map(|length| 2 + usize::from(*length));
+            let Some(length) = length.filter(|length| *length <= self.heard.len()) else { return false };
+            self.heard.drain(..length);
         }
+        true
     }
 }
 
@@ -197,12 +203,12 @@ mod tests {
                         s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
     const CLOSE: [u8; 4] = [0x88, 2, 0x03, 0xe8];
 
-    /// A visit that hears `stream` in parts of `step` bytes: what it did.
-    fn visit(stream: &[u8], step: usize, closes: bool) -> Result<Vec<Next>, String> {
+    /// A visit that hears these, each in parts of `step` bytes: what it did.
+    fn visit(said: &[&[u8]], step: usize, closes: bool) -> Result<Vec<Next>, String> {
         let script = Script::new("h", "/", 30, closes);
         let mut visit = Visit::default();
         let mut did = Vec::new();
-        for part in stream.chunks(step) {
+        for part in said.iter().flat_map(|bytes| bytes.chunks(step)) {
             match visit.hear(part, &script)? {
                 Next::Wait => {}
                 next => did.push(next),
@@ -220,23 +226,13 @@ mod tests {
 
     #[test]
     fn a_visit_goes_its_way_however_the_bytes_are_cut() {
-        let ping = [0x89, 1, 7];
-        for (stream, closes, did) in [
-            (
-                [HEAD.as_bytes(), &reply(), &CLOSE].concat(),
-                true,
-                vec![Next::Message, Next::Close, Next::Over],
-            ),
-            (
-                [HEAD.as_bytes(), &ping, &reply(), &ping, &[0x88, 0]].concat(),
-                true,
-                vec![Next::Message, Next::Close, Next::Over],
-            ),
-            ([HEAD.as_bytes(), &reply()].concat(), false, vec![Next::Message, Next::Over]),
-        ] {
-            for step in [1, 2, 3] {
-                assert_eq!(visit(&stream, step, closes).as_ref(), Ok(&did), "in steps of {step}");
-            }
+        let (head, ping) = (HEAD.as_bytes(), [PING, 1, 7]);
+        let politely = [Next::Message, Next::Close, Next::Over];
+        for step in [1, 2, 3, 500] {
+            assert_eq!(visit(&[head, &reply(), &CLOSE], step, true).unwrap(), politely);
+            let with_pings: [&[u8]; 4] = [head, &[&ping, &reply()[..]].concat(), &ping, &[0x88, 0]];
+            assert_eq!(visit(&with_pings, step, true).unwrap(), politely, "in steps of {step}");
+            assert_eq!(visit(&[head, &reply()], step, false).unwrap(), [Next::Message, Next::Over]);
         }
     }
 
@@ -245,22 +241,27 @@ mod tests {
         let head = HEAD.as_bytes();
         let mut other = reply();
         other[20] = b'x';
-        for (stream, why) in [
-            (b"HTTP/1.1 404 Not Found\r\n\r\n".to_vec(), "upgrade answered with 404 Not Found"),
-            (HEAD.replace("s3p", "S3p").into_bytes(), "does not fit the key"),
-            (b"SSH-2.0-dropbear\r\n".to_vec(), "no HTTP"),
-            (head[..40].to_vec(), "before the answer to the upgrade"),
-            (head.to_vec(), "before the reply"),
-            ([head, &other].concat(), "not what was said"),
-            ([head, &reply(), &reply()].concat(), "another frame than the close"),
-            ([head, &reply()].concat(), "before a close frame"),
-            ([head, &reply(), &[0x88, 2, 0x03, 0xf3]].concat(), "closed with 1011"),
-            ([head, &reply(), &CLOSE, &CLOSE].concat(), "behind the server's close frame"),
-        ] {
+        let wrong_accept = HEAD.replace("s3p", "S3p");
+        let twice = reply().repeat(2);
+        let cases: [(&[&[u8]], &str); 11] = [
+            (&[b"HTTP/1.1 404 Not Found\r\n\r\n"], "upgrade answered with 404 Not Found"),
+            (&[wrong_accept.as_bytes()], "does not fit the key"),
+            (&[b"SSH-2.0-dropbear\r\n"], "no HTTP"),
+            (&[&head[..40]], "before the answer to the upgrade"),
+            (&[head], "before the reply"),
+            (&[head, &other], "not what was said"),
+            (&[head, &twice[..40]], "another frame than the close"),
+            (&[head, &reply()], "before a close frame"),
+            (&[head, &reply(), &[0x88, 2, 0x03, 0xf3]], "closed with 1011"),
+            (&[head, &reply(), &CLOSE, &CLOSE], "behind the server's close frame"),
+            (&[head, &reply(), &[PING, 3, 7]], "before a close frame"),
+        ];
+        for (said, why) in cases {
             for step in [1, 2] {
-                let error = visit(&stream, step, true).unwrap_err();
+                let error = visit(said, step, true).unwrap_err();
                 assert!(error.contains(why), "{error} instead of {why}");
             }
         }
+        assert!(visit(&[head, &twice], 500, true).unwrap_err().contains("more than the reply"));
     }
 }
