@@ -1,7 +1,7 @@
 #!/bin/sh
 # edge.sh: core's echo example against other WebSocket servers, as docs/edge-bench.md describes. Writes target/bench/edge.json and edge.md, and each
 # run's report to target/bench/edge/FIGURE/TARGET/ROUND.json. Settings by environment: ROUNDS (5), SECONDS_EACH (3), PEERS, FIGURES, and BIN, a folder
-# with a built gochat-perf and echo. Exit codes: 1 a run of ours failed, 2 usage, 3 it could not be measured.
+# with a built gochat-perf and echo, of the commit GOCHAT_COMMIT. Exit codes: 1 a run of ours failed, 2 usage, 3 it could not be measured.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -140,7 +140,7 @@ names_of() { # names_of FIGURE: how the figures of its reports are called in edg
 
 collect() { # collect FIGURE TARGET
     if [ "$2" = ours ]; then
-        version="$(git describe --always --dirty 2>/dev/null || echo unknown)"
+        version=${GOCHAT_COMMIT:-$(git describe --always --dirty 2>/dev/null || echo unknown)}
     else
         version=$(cat "$(program_of "$2").version")
     fi
