@@ -126,7 +126,11 @@ fn first_count(heard: &Receiver<Result<(), String>>) -> Result<(), String> {
 fn count_of(line: &str) -> Option<u64> {
     let mut fields = line.split(',');
     fields.next()?.trim().parse::<f64>().ok()?;
-    fields.next()?.parse().ok()
+    match fields.next()? {
+        // The process slept all the time.
+        "<not counted>" => Some(0),
+        count => count.parse().ok(),
+    }
 }
 
 fn rate(told: &[Told], from: Instant, to: Instant) -> Option<f64> {
@@ -143,7 +147,8 @@ mod tests {
     #[test]
     fn lines_of_perf_are_read() {
         assert_eq!(count_of("     0.500578123,43,,raw_syscalls:sys_enter,1677099,100.00,,"), Some(43));
-        assert_eq!(count_of("     0.5,<not counted>,,raw_syscalls:sys_enter,0,0.00,,"), None);
+        assert_eq!(count_of("     0.5,<not counted>,,raw_syscalls:sys_enter,0,0.00,,"), Some(0), "it slept");
+        assert_eq!(count_of("     0.5,<not supported>,,raw_syscalls:sys_enter,0,0.00,,"), None);
         assert_eq!(count_of("event syntax error: 'raw_syscalls:sys_enter'"), None);
     }
 

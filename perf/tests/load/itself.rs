@@ -84,6 +84,16 @@ fn a_null_server_keeps_every_promise_and_leaves_the_tools_own_cost() {
     assert_eq!(echo["result"]["answered"], 200);
 }
 
+/// Whether this machine lets us count system calls at all.
+fn can_count_syscalls() -> bool {
+    let counted =
+        Command::new("perf").args(["stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "true"]).output();
+    counted.is_ok_and(|counted| {
+        let text = String::from_utf8_lossy(&counted.stderr).into_owned();
+        text.lines().any(|line| line.split(',').next().is_some_and(|count| count.parse::<u64>().is_ok()))
+    })
+}
+
 #[test]
 fn system_calls_are_counted_or_the_report_says_why_not() {
     let null = Null::start();
@@ -100,7 +110,9 @@ fn system_calls_are_counted_or_the_report_says_why_not() {
             let last = report["samples"].as_array().unwrap().last().unwrap();
             assert!(last["server_syscalls"][0].as_u64() > Some(200), "{last}");
         }
-        (None, Some(why)) => assert!(why.as_str().unwrap().starts_with("not counted: "), "{why}"),
+        (None, Some(why)) if !can_count_syscalls() => {
+            assert!(why.as_str().unwrap().starts_with("not counted: "), "{why}")
+        }
         both => panic!("{both:?}"),
     }
     let silent = run(&null.url, &words[..7], 0);
