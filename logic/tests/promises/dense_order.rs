@@ -10,6 +10,9 @@ use crate::support::faults::Fault;
 
 const CONVERSATIONS: u64 = 8;
 const MESSAGES: u64 = 40;
+/// The next wave is sent when all of the one before is stored, so there are at least so many saves: on a slow machine all that is
+/// sent at once may be one, and then the second fault would never happen.
+const WAVES: u64 = 4;
 
 fn conversation(n: u64) -> String {
     format!("single_{n}_{}", n + CONVERSATIONS)
@@ -19,19 +22,25 @@ async fn fill_and_check(house: &House) {
     house.seed_users(2 * CONVERSATIONS).await;
     let mut inbox = house.inbox(0);
     let running = house.start().await;
-    let senders = (1..=CONVERSATIONS).map(|n| async move {
-        for m in 0..MESSAGES {
-            // Both write, in turns.
-            let sender = if m % 2 == 0 { n } else { n + CONVERSATIONS };
-            house.send(sender, &conversation(n), &format!("c{n}-{m}"), &format!("text {m}")).await;
-        }
-    });
-    join_all(senders).await;
     let mut acked = HashMap::new();
-    for n in 1..=CONVERSATIONS {
-        for m in 0..MESSAGES {
-            let key = format!("c{n}-{m}");
-            acked.insert(key.clone(), inbox.stored(&key).await);
+    for wave in 0..WAVES {
+        let numbers = wave * MESSAGES / WAVES..(wave + 1) * MESSAGES / WAVES;
+        let senders = (1..=CONVERSATIONS).map(|n| {
+            let numbers = numbers.clone();
+            async move {
+                for m in numbers {
+                    // Both write, in turns.
+                    let sender = if m % 2 == 0 { n } else { n + CONVERSATIONS };
+                    house.send(sender, &conversation(n), &format!("c{n}-{m}"), &format!("text {m}")).await;
+                }
+            }
+        });
+        join_all(senders).await;
+        for n in 1..=CONVERSATIONS {
+            for m in numbers.clone() {
+                let key = format!("c{n}-{m}");
+                acked.insert(key.clone(), inbox.stored(&key).await);
+            }
         }
     }
     running.stop().await;
