@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154
 # A server of its own, runs against it, and figures of their reports. Sourced by each part, which has $part set and runs in the repository's root. The server
 # and the load share the machine's cores, so that the server has what the clients leave; pinning them apart would take away cores that either could use.
 

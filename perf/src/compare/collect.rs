@@ -227,7 +227,7 @@ fn differing<'a>(one: &Value, other: &Value, parts: &[&'a str]) -> Option<&'a st
 
 fn programs(fingerprint: &Value) -> Vec<[&Value; 2]> {
     let processes = fingerprint["server"].as_array().into_iter().flatten();
-    processes.map(|process| [&process["binary_bytes"], &process["binary_modified_unix_s"]]).collect()
+    processes.map(|process| [&process["binary_bytes"], &process["binary_sha256"]]).collect()
 }
 
 #[cfg(test)]

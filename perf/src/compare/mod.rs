@@ -9,6 +9,7 @@ mod side;
 mod table;
 mod versus;
 
+pub(crate) use bootstrap::median;
 pub(crate) use collect::Collect;
 pub(crate) use fill::Fill;
 pub(crate) use markdown::Markdown;

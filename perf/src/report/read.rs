@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{FORMAT, Figures, Interval};
+use crate::compare::median;
 use crate::error::LoadError;
 use crate::exit::Exit;
 
@@ -72,14 +73,13 @@ impl Median {
     pub(crate) fn run(&self) -> Result<Exit, LoadError> {
         let reports =
             self.reports.iter().map(|path| EarlierReport::read(path)).collect::<Result<Vec<_>, _>>()?;
-        let mut values: Vec<f64> =
+        let values: Vec<f64> =
             reports.iter().filter_map(|report| Some(report.figures.get(&self.figure)?.value)).collect();
-        values.sort_by(f64::total_cmp);
-        let median = values.get(values.len().saturating_sub(1) / 2).ok_or_else(|| LoadError::BadReport {
-            path: self.reports[0].display().to_string(),
-            why: format!("no figure {:?}", self.figure),
-        })?;
-        println!("{median}");
+        if values.is_empty() {
+            let why = format!("no figure {:?}", self.figure);
+            return Err(LoadError::BadReport { path: self.reports[0].display().to_string(), why });
+        }
+        println!("{}", median(&values));
         Ok(Exit::Ok)
     }
 }

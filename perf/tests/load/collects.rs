@@ -227,3 +227,30 @@ fn what_is_missing_has_no_figures() {
     expect(&bench.collect("ours", &["a=rate"], &["--missing", "no npm"]), 2, "cannot be used with");
     expect(&perf(&["collect", "--target", "ours", "--json", "figures.json"]), 2, "--figure");
 }
+
+#[test]
+fn a_page_is_filled_where_it_asks_for_it_and_else_left_alone() {
+    let bench = Bench::set();
+    expect(&bench.collect("ours", &["a=rate"], &[]), 0, "");
+    let page = bench.dir.path().join("page.md");
+    let fill = || perf(&["fill", page.to_str().unwrap(), bench.file.to_str().unwrap()]);
+    let before = "<!-- figures.json: figures -->\n| figure | ours |\n| --- | --- |\n| `a` | old |\n";
+    std::fs::write(&page, before).unwrap();
+    expect(&fill(), 0, "");
+    let filled = std::fs::read_to_string(&page).unwrap();
+    assert_eq!(filled, before.replace("old", "100.0 [98.0, 102.0]"));
+    let elsewhere = before.replace("figures.json", "other.json");
+    std::fs::write(&page, &elsewhere).unwrap();
+    expect(&fill(), 3, "no line <!-- figures.json: figures -->");
+    assert_eq!(std::fs::read_to_string(&page).unwrap(), elsewhere);
+}
+
+#[test]
+fn one_figure_can_be_looked_at_alone() {
+    let bench = Bench::set();
+    let reports: Vec<&str> = bench.reports.iter().map(|path| path.to_str().unwrap()).collect();
+    let median = |figure: &str, reports: &[&str]| perf(&[&["median", figure], reports].concat());
+    expect(&median("rate", &reports), 0, "100\n");
+    expect(&median("rate", &reports[..4]), 0, "100.5\n");
+    expect(&median("nonsense", &reports), 3, "no figure \"nonsense\"");
+}
