@@ -1,5 +1,5 @@
 # run: the whole system on embedded defaults, with a page to chat in. test: every test. The others: see README.md.
-.PHONY: run test lint bench bench-edge fmt chaos pictures coverage
+.PHONY: run test lint bench bench-edge bench-check bench-record fmt chaos pictures coverage
 
 ARGS ?=
 
@@ -32,6 +32,16 @@ bench:
 bench-edge:
 	@deploy/dev/install.sh bench || deploy/dev/install.sh build
 	deploy/bench/edge.sh
+
+# Whether this checkout costs more than the commit in deploy/bench/recorded.json, in instructions and in CPU time; bench-record
+# records HEAD there. docs/bench-check.md says when that is right.
+bench-check:
+	@deploy/dev/install.sh bench-check
+	deploy/bench/check.sh all
+
+bench-record:
+	@deploy/dev/install.sh bench-check
+	deploy/bench/check.sh record
 
 # 50 kills and 10 disk faults under load for each seed; `make chaos SEEDS=7` tries one again.
 SEEDS ?= 7 8

@@ -1,6 +1,6 @@
 #!/bin/sh
-# install.sh build|test|bench: puts on a Debian machine what building (build), all tests (test) or building and the other servers of
-# `make bench-edge` (bench) need, and nothing that is there already.
+# install.sh build|test|bench|bench-check: puts on a Debian machine what building (build), all tests (test), building and the other
+# servers of `make bench-edge` (bench), or counting instructions (bench-check) need, and nothing that is there already.
 # Needs root or sudo only when something is missing. Rust itself is expected (https://rustup.rs).
 set -eu
 
@@ -32,8 +32,13 @@ bench)
     need npm npm
     need go golang-go
     ;;
+bench-check)
+    need cc gcc
+    [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+    need valgrind valgrind
+    ;;
 *)
-    echo "usage: install.sh build|test|bench" >&2
+    echo "usage: install.sh build|test|bench|bench-check" >&2
     exit 2
     ;;
 esac

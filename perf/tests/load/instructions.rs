@@ -166,3 +166,52 @@ fn what_cannot_be_counted_is_told() {
         counted.ends(&wrong, 2);
     }
 }
+
+/// deploy/bench/check.sh, in a checkout that has nothing else.
+#[track_caller]
+fn check_ends(recorded: Option<&str>, words: &[&str], code: i32) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = dir.path().join("deploy/bench");
+    std::fs::create_dir_all(&bench).unwrap();
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bench/check.sh"), bench.join("check.sh"))
+        .unwrap();
+    if let Some(recorded) = recorded {
+        std::fs::write(bench.join("recorded.json"), recorded).unwrap();
+    }
+    let output = Command::new("sh")
+        .arg(bench.join("check.sh"))
+        .args(words)
+        .env("XDG_CACHE_HOME", dir.path())
+        .env("GIT_CEILING_DIRECTORIES", dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    text
+}
+
+#[test]
+fn a_recorded_commit_that_is_not_here_is_told_before_anything_is_built() {
+    let recorded = format!("{{\n  \"format\": 1,\n  \"commit\": \"{COMMIT}\",\n");
+    let text = check_ends(Some(&recorded), &["runs"], 3);
+    assert!(text.contains(COMMIT) && text.contains("git fetch --unshallow"), "{text}");
+    for broken in [None, Some("{}"), Some("{\n  \"commit\": \"main\",\n")] {
+        assert!(check_ends(broken, &["all"], 3).contains("names no commit: make bench-record"));
+    }
+    check_ends(Some(&recorded), &["everything"], 2);
+}
+
+#[test]
+fn the_file_in_the_repository_can_be_read() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/bench/recorded.json");
+    let counted = Counted::new("no_such_part 1\n");
+    std::fs::copy(file, counted.file()).unwrap();
+    // It names the parts that this program has not.
+    let text = counted.ends(&[], 3);
+    assert!(line(&text, "hub_fan_out_1000").contains("NO SUCH PART"), "{text}");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(
+        text.lines().any(|line| line.starts_with("  \"commit\": \"")),
+        "check.sh looks for this line: {text}"
+    );
+}
