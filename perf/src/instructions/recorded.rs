@@ -119,7 +119,8 @@ pub(super) fn judge(
 }
 
 fn percent(then: f64, now: f64) -> f64 {
-    (now / then - 1.0) * 100.0
+    // In this order a tolerance that is just reached is not passed by rounding.
+    (now - then) * 100.0 / then
 }
 
 impl fmt::Display for Found {
