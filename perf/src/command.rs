@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+use crate::agent::Agent;
 use crate::compare::{Collect, Compare, Fill, Markdown, Versus};
 use crate::doctor::Doctor;
 use crate::error::LoadError;
@@ -58,6 +59,7 @@ enum Command {
     Soak(Soak),
     /// Messages that a server says back: any echo server, such as core's example
     Echo(Echo),
+    Agent(Agent),
     /// A server that does next to nothing: a run against it shows what this program itself costs and adds
     Null(Null),
     /// What one connection says goes to all: any server that does so, such as core's example at /broadcast
@@ -109,6 +111,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::Mixed(scenario) => play(scenario),
         Command::Soak(scenario) => play(scenario),
         Command::Echo(scenario) => play(scenario),
+        Command::Agent(agent) => agent.run(),
         Command::Null(null) => null.run(),
         Command::Broadcast(scenario) => play(scenario),
         Command::Handshakes(scenario) => play(scenario),

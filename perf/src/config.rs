@@ -2,11 +2,13 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::LoadError;
 use crate::users::User;
 
 /// Where the server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub addr: SocketAddr,
     /// As the URL names it: the Host header.
@@ -41,7 +43,7 @@ impl Target {
 }
 
 /// One load. `Default` leaves out `target` and `users`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoadConfig {
     pub target: Target,
     /// Users 0 and 1 talk to each other, 2 and 3, and so on. With a rate their number must be even.
@@ -50,7 +52,7 @@ pub struct LoadConfig {
     pub rooms: Vec<Room>,
     /// Members of each conversation who write, the first of them; the others only read.
     pub writers_max: usize,
-    /// Messages that become due each second, over all users. 0: the sessions are only held.
+    /// Messages that become due each second, over all users of all parts. 0: the sessions are only held.
     pub rate_per_s: f64,
     /// Tells this run's messages from those of earlier runs over the same users: `[a-z0-9]{1,16}`.
     pub run: String,
@@ -60,7 +62,7 @@ pub struct LoadConfig {
     pub threads: usize,
     /// Size of a message's content; never smaller than its clientMsgId.
     pub content_bytes: usize,
-    /// New connections a second at most, over all threads; reconnects count too.
+    /// New connections a second at most, over all threads of all parts; reconnects count too.
     pub connects_per_s: f64,
     /// Handshakes under way at a time, for each thread; more wait.
     pub connecting_max: usize,
@@ -68,11 +70,26 @@ pub struct LoadConfig {
     pub connect_wait_ms: u64,
     /// How people use their connections.
     pub habits: Habits,
+    pub share: Share,
     pub rules: ClientRules,
 }
 
+/// Which part this is of a load that several processes make together, with as many threads in each. The rates of the
+/// configuration are those of the whole; its users and rooms are this part's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// From 0.
+    pub part: usize,
+    pub parts: usize,
+}
+
+impl Share {
+    /// A load of one process.
+    pub const WHOLE: Share = Share { part: 0, parts: 1 };
+}
+
 /// A group, or world, that exists before the load begins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Room {
     /// `group_{groupId}` or `world`.
     pub conversation_id: String,
@@ -110,6 +127,7 @@ impl LoadConfig {
             connecting_max: 128,
             connect_wait_ms: 10_000,
             habits: Habits::default(),
+            share: Share::WHOLE,
             rules: ClientRules::default(),
         }
     }
@@ -117,7 +135,7 @@ impl LoadConfig {
 
 /// How uneven a load is. The default is the even one: all take turns at writing, a message at a time, and nobody's
 /// connection is lost.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Habits {
     /// The busiest conversation has a weight of 1, the next of 1 / 2 to this power, and so on. 0: all alike.
     pub zipf_exponent: f64,
@@ -154,7 +172,7 @@ impl Habits {
 }
 
 /// How each client behaves: the protocol's numbers, and bounds of its memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClientRules {
     /// A message without a final answer is sent again after this.
     pub resend_after_ms: u64,

@@ -38,6 +38,9 @@ pub enum LoadError {
     /// The machine's or the caller's: no valgrind, or a program that can't be counted.
     #[error("cannot count instructions with {what}: {why}")]
     Count { what: String, why: String },
+    /// A process or agent that makes a part of the load refused it, or can't be heard any more.
+    #[error("{name}: {why}")]
+    Agent { name: String, why: String },
     /// The process whose cost was being measured has ended.
     #[error("the server's process {pid} has ended")]
     ServerGone { pid: u32 },

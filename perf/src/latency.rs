@@ -5,8 +5,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
-use serde::{Deserialize, Serialize};
+use hdrhistogram::serialization::{Deserializer as HistogramReader, Serializer as _, V2DeflateSerializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A distribution of µs, true to three digits.
 #[derive(Debug, Clone)]
@@ -19,6 +19,25 @@ impl Default for Latency {
     fn default() -> Self {
         // Constant arguments within the crate's limits: 1 < 2 * low <= high, at most 5 digits.
         Latency(Histogram::new_with_bounds(1, US_MAX, 3).unwrap_or_else(|_| unreachable!("constant bounds")))
+    }
+}
+
+/// As [`Latency::encoded`].
+impl Serialize for Latency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.encoded().map_err(serde::ser::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Latency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Latency, D::Error> {
+        use serde::de::Error;
+        let bytes = BASE64_STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        let found = HistogramReader::new().deserialize(&mut bytes.as_slice()).map_err(D::Error::custom)?;
+        let mut latency = Latency::default();
+        // Into our own bounds, whatever those of the sender were.
+        latency.0.add(&found).map_err(D::Error::custom)?;
+        Ok(latency)
     }
 }
 
@@ -106,6 +125,10 @@ mod tests {
         let curve = latency.curve();
         assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{curve:?}");
         assert_eq!(curve.last(), Some(&(1.0, 1000)));
+        let json = serde_json::to_string(&latency).unwrap();
+        let back: Latency = serde_json::from_str(&json).unwrap();
+        assert_eq!((back.len(), back.percentiles()), (1000, found), "over the wire");
+        assert!(serde_json::from_str::<Latency>("\"bm9uZQ==\"").is_err());
         latency.record(u64::MAX);
         assert!(latency.percentiles().max >= US_MAX, "longer counts as the longest");
         latency.clear();

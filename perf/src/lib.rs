@@ -5,6 +5,7 @@
 //! - [`ChatLoad`]: users in threads of this process who chat in pairs and rooms, reconnect and re-send; gives the history.
 //! - `client`: one user of the protocol, pure. `swarm`: epoll threads, sockets, the open loop's pacer.
 //! - `plain`: load on any WebSocket server without log-in.
+//! - `agent`: users in several processes, on this machine or others.
 //! - `misbehave`: connections that do wrong, beside a load that is measured.
 //! - `null`: a server that does next to nothing, to measure this program by.
 //! - `scenario`: what `gochat-perf` can do to a server; each is set up, run, judged and reported in one way.
@@ -18,6 +19,7 @@
 //! *Invariant:* a latency counts from the moment when its message was due, never from when it could be sent.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod apart;
 pub mod checker;
 mod client;
@@ -42,7 +44,7 @@ mod tally;
 pub mod users;
 mod wire;
 
-pub use config::{ClientRules, Habits, LoadConfig, Room, Target, random_run};
+pub use config::{ClientRules, Habits, LoadConfig, Room, Share, Target, random_run};
 pub use error::LoadError;
 pub use exit::Exit;
 pub use latency::{Latency, Percentiles};

@@ -113,6 +113,11 @@ impl ChatLoad {
         self.control.begin_sending(Some(lasting))
     }
 
+    /// As [`ChatLoad::begin_for`], with the first message due at `from`.
+    pub(crate) fn begin_at(&self, from: Instant, lasting: Option<Duration>) {
+        self.control.begin_sending_at(from, lasting);
+    }
+
     /// No message becomes due any more; what is unfinished goes on.
     pub fn end_sending(&self) {
         self.control.end_sending();
@@ -186,7 +191,7 @@ impl Drop for ChatLoad {
     }
 }
 
-fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
+pub(crate) fn check_config(config: &LoadConfig) -> Result<(), LoadError> {
     let bad = |why: &str| Err(LoadError::BadConfig(why.to_owned()));
     let rate = config.rate_per_s;
     if config.sessions() == 0 {

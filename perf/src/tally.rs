@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+
 use crate::latency::Latency;
 
 macro_rules! counters {
@@ -15,9 +17,16 @@ macro_rules! counters {
         }
 
         /// A look at the counters of a load.
-        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Progress {
             $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Progress {
+            /// Counts what another part of the load counted.
+            pub(crate) fn add(&mut self, other: &Progress) {
+                $(self.$name += other.$name;)*
+            }
         }
 
         impl Counters {
@@ -109,7 +118,7 @@ macro_rules! latencies {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Latencies from the moment when a message was due, so that a stall of the server or of this
         /// program counts for every message that had to wait behind it.
-        #[derive(Debug, Clone, Default)]
+        #[derive(Debug, Clone, Default, Serialize, Deserialize)]
         pub struct Latencies {
             $($(#[$doc])* pub $name: Latency,)*
         }

@@ -1,5 +1,7 @@
 //! What a load saw, conversation by conversation: the checker's only input.
 
+use serde::{Deserialize, Serialize};
+
 /// Everything that one load sent, was told and received.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -7,7 +9,7 @@ pub struct History {
 }
 
 /// One conversation as all of its members saw it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ConversationHistory {
     pub id: String,
     /// The conversation's last seq before the load began; the load's messages are `base_seq + 1`, `+ 2`, …
@@ -16,7 +18,7 @@ pub struct ConversationHistory {
 }
 
 /// One member's side: what he wrote, what reached him, and what the server says at the end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MemberHistory {
     pub user_id: u64,
     /// In the order in which he wrote them: a message's `n` is its index here.
@@ -29,7 +31,7 @@ pub struct MemberHistory {
 }
 
 /// One message of a member, and what he was told of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SendRecord {
     /// When the open-loop schedule wanted it sent, µs since the load began.
     pub due_us: u64,
@@ -46,14 +48,14 @@ pub struct SendRecord {
 }
 
 /// The place that a `stored` ack names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     pub seq: u64,
     pub message_id: u64,
 }
 
 /// A message at its place in a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub seq: u64,
     pub message_id: u64,
@@ -62,7 +64,7 @@ pub struct Entry {
 }
 
 /// Which message of the load: the writer (index in `members`) and the index in his `sends`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageKey {
     pub member: u32,
     pub n: u32,

@@ -8,7 +8,7 @@ mod watch;
 
 pub(crate) use growth::{CONNECTIONS_MIN, Growth, Mark};
 pub(crate) use syscalls::Syscalls;
-pub(crate) use watch::{Sample, Watch};
+pub(crate) use watch::{SAMPLES_MAX, Sample, Watch, thin};
 
 use crate::config::Target;
 use crate::error::LoadError;

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A process since its start.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ProcessUse {
     pub(crate) user_s: f64,
     pub(crate) system_s: f64,
@@ -20,6 +20,19 @@ pub(crate) struct ProcessUse {
 impl ProcessUse {
     pub(crate) fn cpu_s(&self) -> f64 {
         self.user_s + self.system_s
+    }
+
+    /// The two together.
+    pub(crate) fn plus(self, other: ProcessUse) -> ProcessUse {
+        let both = |one: Option<u64>, other: Option<u64>| Some(one? + other?);
+        ProcessUse {
+            user_s: self.user_s + other.user_s,
+            system_s: self.system_s + other.system_s,
+            rss_bytes: self.rss_bytes + other.rss_bytes,
+            threads: self.threads + other.threads,
+            voluntary_switches: both(self.voluntary_switches, other.voluntary_switches),
+            involuntary_switches: both(self.involuntary_switches, other.involuntary_switches),
+        }
     }
 }
 

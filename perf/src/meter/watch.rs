@@ -19,13 +19,14 @@ pub(crate) struct Sample {
     pub(crate) server: Vec<Option<ProcessUse>>,
     /// Of each of them since the run began; empty: not counted.
     pub(crate) server_syscalls: Vec<u64>,
+    /// This program, with those of its processes that make a load on this machine.
     pub(crate) client: Option<ProcessUse>,
     pub(crate) machine: Option<MachineUse>,
 }
 
 const EVERY: Duration = Duration::from_millis(500);
 /// A longer run keeps every second look, then every fourth, and so on.
-const SAMPLES_MAX: usize = 2_000;
+pub(crate) const SAMPLES_MAX: usize = 2_000;
 
 /// A running thread that looks every half second.
 #[derive(Debug)]
@@ -36,13 +37,18 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// `None`: the machine has no thread left, and the run goes on without it.
-    pub(crate) fn start(pids: &[u32], syscalls: Option<Arc<Syscalls>>, began: Instant) -> Option<Watch> {
+    pub(crate) fn start(
+        pids: &[u32],
+        client_pids: &[u32],
+        syscalls: Option<Arc<Syscalls>>,
+        began: Instant,
+    ) -> Option<Watch> {
         let over = Arc::new(AtomicBool::new(false));
-        let (pids, stop) = (pids.to_vec(), over.clone());
+        let (pids, client_pids, stop) = (pids.to_vec(), client_pids.to_vec(), over.clone());
         let look = move || {
             let (mut samples, mut every) = (Vec::new(), EVERY);
             loop {
-                let mut now = sample(&pids, began);
+                let mut now = sample(&pids, &client_pids, began);
                 now.server_syscalls = syscalls.as_deref().map(Syscalls::so_far).unwrap_or_default();
                 samples.push(now);
                 if stop.load(Ordering::Acquire) {
@@ -78,17 +84,19 @@ impl Drop for Watch {
     }
 }
 
-fn sample(pids: &[u32], began: Instant) -> Sample {
+fn sample(pids: &[u32], client_pids: &[u32], began: Instant) -> Sample {
+    let others = client_pids.iter().filter_map(|pid| proc::process(&pid.to_string()));
     Sample {
         at_s: began.elapsed().as_secs_f64(),
         server: pids.iter().map(|pid| proc::process(&pid.to_string())).collect(),
         server_syscalls: Vec::new(),
-        client: proc::process("self"),
+        client: proc::process("self").map(|own| others.fold(own, ProcessUse::plus)),
         machine: proc::machine(),
     }
 }
 
-fn thin(samples: &mut Vec<Sample>) {
+/// Keeps the first, the third, and so on.
+pub(crate) fn thin<T>(samples: &mut Vec<T>) {
     let mut number = 0;
     samples.retain(|_| {
         number += 1;
@@ -102,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_run_has_a_look_at_its_begin_and_at_its_end() {
-        let watch = Watch::start(&[std::process::id(), u32::MAX], None, Instant::now()).unwrap();
+        let watch = Watch::start(&[std::process::id(), u32::MAX], &[], None, Instant::now()).unwrap();
         let mut samples = watch.stop();
         assert!(!samples.is_empty());
         assert!(samples[0].server[0].is_some() && samples[0].server[1].is_none());

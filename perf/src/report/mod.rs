@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::agent::AgentReport;
 use crate::checker::Verdict;
 use crate::doctor::Finding;
 use crate::latency::{Latency, Percentiles};
@@ -53,6 +54,8 @@ pub(crate) struct Report {
     pub(crate) intervals: Vec<Interval>,
     pub(crate) server_pids: Vec<u32>,
     pub(crate) samples: Vec<Sample>,
+    /// Those that made the load; empty: this process did.
+    pub(crate) agents: Vec<AgentReport>,
     /// The scenario's own keys, which are kept.
     pub(crate) result: Value,
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::figures::{Better, Figures};
 use crate::error::LoadError;
-use crate::meter::{ServerMeter, ServerUse, own_cpu_s};
+use crate::meter::{ServerMeter, ServerUse};
 
 /// The state of affairs when the time begins.
 #[derive(Debug)]
@@ -28,21 +28,26 @@ pub(crate) struct SendingWindow {
     pub(crate) server_syscalls: Option<f64>,
     /// At the end.
     pub(crate) server_rss_bytes: Option<u64>,
-    /// Of this program.
+    /// Of this program, in all its processes.
     pub(crate) client_cpu_s: f64,
 }
 
 impl WindowStart {
     /// # Errors
     /// [`LoadError`]: the server's figures can't be read.
-    pub(crate) fn now(meter: Option<&mut ServerMeter>) -> Result<WindowStart, LoadError> {
+    pub(crate) fn now(meter: Option<&mut ServerMeter>, client_cpu_s: f64) -> Result<WindowStart, LoadError> {
         let server = meter.map(ServerMeter::read).transpose()?;
-        Ok(WindowStart { server, client_cpu_s: own_cpu_s(), began: Instant::now() })
+        Ok(WindowStart { server, client_cpu_s, began: Instant::now() })
     }
 
     /// # Errors
     /// [`LoadError`]: the server's figures can't be read any more.
-    pub(crate) fn end(&self, meter: Option<&mut ServerMeter>, done: u64) -> Result<SendingWindow, LoadError> {
+    pub(crate) fn end(
+        &self,
+        meter: Option<&mut ServerMeter>,
+        client_cpu_s: f64,
+        done: u64,
+    ) -> Result<SendingWindow, LoadError> {
         let seconds = self.began.elapsed().as_secs_f64();
         let after = meter.map(ServerMeter::read).transpose()?;
         let both = after.zip(self.server);
@@ -54,7 +59,7 @@ impl WindowStart {
                 .and_then(|(after, before)| Some(after.switches?.saturating_sub(before.switches?))),
             server_syscalls: None,
             server_rss_bytes: after.map(|after| after.rss_bytes),
-            client_cpu_s: own_cpu_s() - self.client_cpu_s,
+            client_cpu_s: client_cpu_s - self.client_cpu_s,
         })
     }
 }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::fleet::trouble_of;
-use super::{Brought, Stage, mib, say};
+use super::{Brought, Load, Stage, mib, say};
 use crate::checker::{self, Verdict};
 use crate::error::LoadError;
 use crate::latency::Percentiles;
-use crate::load::{ChatLoad, LoadOutcome};
+use crate::load::LoadOutcome;
 use crate::report::{Better, Interval, SendingWindow};
 use crate::tally::Progress;
 
@@ -17,33 +17,35 @@ use crate::tally::Progress;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The time of sending, second by second.
-pub(super) fn send(
-    load: &ChatLoad,
-    lasting: Duration,
-    stage: &mut Stage,
-) -> Result<SendingWindow, LoadError> {
+pub(super) fn send(load: &Load, lasting: Duration, stage: &mut Stage) -> Result<SendingWindow, LoadError> {
     let mut start = stage.begin_window()?;
-    let began = load.begin_for(lasting);
+    let began = load.begin_for(lasting)?;
     stage.begin_intervals_at(&mut start, began);
     watch_until(load, began + lasting, stage)?;
-    stage.end_window(&start, load.progress().stored)
+    stage.end_window(&start, load.progress()?.stored)
 }
 
 /// A line and an interval each second until then.
-pub(super) fn watch_until(load: &ChatLoad, until: Instant, stage: &mut Stage) -> Result<(), LoadError> {
+pub(super) fn watch_until(load: &Load, until: Instant, stage: &mut Stage) -> Result<(), LoadError> {
     let began = Instant::now();
-    let mut last = load.progress();
+    let mut last = load.progress()?;
     while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
         std::thread::sleep(rest.min(EVERY));
-        let now = load.progress();
-        let interval = stage.end_interval(now.stored, &load.fresh_latencies().deliver)?;
-        show_progress(load, began.elapsed(), &interval, &last, &now);
+        let now = load.progress()?;
+        let interval = stage.end_interval(now.stored, &load.fresh_latencies()?.deliver)?;
+        show_progress(load, began.elapsed(), &interval, &last, &now)?;
         last = now;
     }
     Ok(())
 }
 
-fn show_progress(load: &ChatLoad, at: Duration, interval: &Interval, last: &Progress, now: &Progress) {
+fn show_progress(
+    load: &Load,
+    at: Duration,
+    interval: &Interval,
+    last: &Progress,
+    now: &Progress,
+) -> Result<(), LoadError> {
     let open = now.sent - now.stored - now.rejected;
     let latency = interval.latency_us.map_or(String::new(), |us| {
         format!(
@@ -64,29 +66,30 @@ fn show_progress(load: &ChatLoad, at: Duration, interval: &Interval, last: &Prog
         now.retried,
         now.connected,
         if now.bad_frames + now.disconnects > last.bad_frames + last.disconnects {
-            trouble_of(load)
+            trouble_of(load)?
         } else {
             String::new()
         },
     ));
+    Ok(())
 }
 
 /// The unfinished, the last deliveries and the final reading, with a line each second.
-pub(super) fn settle(load: ChatLoad, sessions: usize, deadline: Duration) -> LoadOutcome {
+pub(super) fn settle(load: Load, sessions: usize, deadline: Duration) -> Result<LoadOutcome, LoadError> {
     let until = Instant::now() + deadline;
-    load.finish(deadline);
+    load.finish(deadline)?;
     say(format_args!("settling and reading every history"));
     let mut shown = Instant::now();
-    while !load.is_finished() && Instant::now() < until {
+    while !load.is_finished()? && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
         if shown.elapsed() >= EVERY {
             shown = Instant::now();
-            let now = load.progress();
+            let now = load.progress()?;
             let open = now.sent - now.stored - now.rejected;
             say(format_args!("settling: {open} open, {} of {sessions} histories read", now.finished));
         }
     }
-    load.stop(until.saturating_duration_since(Instant::now()))
+    load.stop()
 }
 
 /// A chat that was judged: what `gochat-perf chat` reports, and part of what others do. These keys are kept.

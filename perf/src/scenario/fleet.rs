@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
-use super::{default_threads, say};
+use super::{Load, Stage, default_threads, say};
+use crate::agent::RemoteLoad;
 use crate::config::{LoadConfig, Target, random_run};
 use crate::error::LoadError;
 use crate::load::ChatLoad;
@@ -23,7 +24,7 @@ pub(crate) struct Fleet {
     /// The order of senders and all jitter [default: random]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Threads of the load [default: half of the cores]
+    /// Threads of the load, in each of its processes [default: half of the cores, shared by all on this machine]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
     /// Bytes of content in each message
@@ -38,8 +39,10 @@ impl Fleet {
     }
 
     /// A load of `users` that sends `rate_per_s` messages.
-    pub(super) fn config(&self, target: &Target, users: Vec<User>, rate_per_s: f64) -> LoadConfig {
-        let defaults = LoadConfig::new(target.clone(), users);
+    pub(super) fn config(&self, stage: &Stage, users: Vec<User>, rate_per_s: f64) -> LoadConfig {
+        let defaults = LoadConfig::new(stage.target.clone(), users);
+        let default_threads =
+            || stage.crew.as_ref().map_or_else(default_threads, |crew| crew.default_threads());
         LoadConfig {
             rate_per_s,
             seed: self.seed.unwrap_or(defaults.seed),
@@ -50,18 +53,43 @@ impl Fleet {
         }
     }
 
+    /// Starts a load where the stage has its load made.
+    pub(super) fn start(&self, stage: &Stage, config: LoadConfig) -> Result<Load, LoadError> {
+        let limit = config.sessions();
+        self.start_some(stage, config, limit)
+    }
+
+    /// As [`Fleet::start`], but only the first `connect_limit` sessions connect until [`Load::let_connect`].
+    pub(super) fn start_some(
+        &self,
+        stage: &Stage,
+        config: LoadConfig,
+        connect_limit: usize,
+    ) -> Result<Load, LoadError> {
+        match &stage.crew {
+            Some(crew) => RemoteLoad::start(crew.clone(), config, connect_limit).map(Load::Agents),
+            None => ChatLoad::start_some(config, connect_limit).map(Load::Here),
+        }
+    }
+
     /// Waits for the first `sessions` and shows how far they are.
-    pub(super) fn wait_connected(&self, load: &ChatLoad, sessions: usize) -> Result<(), LoadError> {
+    pub(super) fn wait_connected(&self, load: &Load, sessions: usize) -> Result<(), LoadError> {
         let patience = Duration::from_secs_f64(30.0 + 4.0 * sessions as f64 / self.connect_rate);
         let began = Instant::now();
+        let mut shown = began;
         loop {
-            let rest = patience.saturating_sub(began.elapsed());
-            match load.wait_ready_count(sessions as u64, rest.min(Duration::from_secs(1))) {
-                Err(LoadError::NotReady { ready, .. }) if began.elapsed() < patience => {
-                    say(format_args!("connecting: {ready} of {sessions} sessions {}", trouble_of(load)));
-                }
-                other => return other,
+            let ready = load.progress()?.ready;
+            if ready >= sessions as u64 {
+                return Ok(());
             }
+            if began.elapsed() >= patience {
+                return Err(LoadError::NotReady { ready, users: sessions as u64, trouble: load.trouble()? });
+            }
+            if shown.elapsed() >= Duration::from_secs(1) {
+                shown = Instant::now();
+                say(format_args!("connecting: {ready} of {sessions} sessions {}", trouble_of(load)?));
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -89,7 +117,7 @@ pub(super) fn bring_users(
     Ok(users)
 }
 
-pub(super) fn trouble_of(load: &ChatLoad) -> String {
-    let trouble = load.trouble();
-    if trouble.is_empty() { trouble } else { format!("(last trouble: {trouble})") }
+pub(super) fn trouble_of(load: &Load) -> Result<String, LoadError> {
+    let trouble = load.trouble()?;
+    Ok(if trouble.is_empty() { trouble } else { format!("(last trouble: {trouble})") })
 }

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::course::{self, ChatResult};
 use super::fleet::trouble_of;
-use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_seconds, mib, say};
+use super::{Brought, Fleet, Load, Options, Scenario, Stage, bad, check_seconds, mib, say};
+use crate::agent::Parts;
 use crate::error::LoadError;
-use crate::load::ChatLoad;
 use crate::meter::{CONNECTIONS_MIN, Growth, Mark, ServerMeter};
 use crate::report::{Better, Figures};
 use crate::users::{self, User};
@@ -23,6 +23,9 @@ pub(crate) struct Hold {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) fleet: Fleet,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) parts: Parts,
     /// Take only the first of them
     #[arg(long)]
     pub(crate) users: Option<usize>,
@@ -76,6 +79,10 @@ impl Scenario for Hold {
         &self.options
     }
 
+    fn parts(&self) -> Option<&Parts> {
+        Some(&self.parts)
+    }
+
     fn check(&self) -> Result<(), LoadError> {
         if self.fleet.users_file.is_none() {
             return bad("hold needs a --users-file, as `gochat seed` writes it: one session each");
@@ -91,13 +98,14 @@ impl Scenario for Hold {
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
         let users = self.read_users()?;
         let sessions = users.len();
+        self.parts.check_sessions(sessions)?;
         let before = Mark::now(meter(stage)?, 0)?;
-        let load = ChatLoad::start_some(self.fleet.config(&stage.target, users, self.rate), sessions / 2)?;
+        let load = self.fleet.start_some(stage, self.fleet.config(stage, users, self.rate), sessions / 2)?;
         self.fleet.wait_connected(&load, sessions / 2)?;
-        let half = self.settled(stage, sessions / 2)?;
-        load.let_connect(sessions);
+        let half = self.settled(&load, stage, sessions / 2)?;
+        load.let_connect(sessions)?;
         self.fleet.wait_connected(&load, sessions)?;
-        let marks = Marks { before, half, all: self.settled(stage, sessions)? };
+        let marks = Marks { before, half, all: self.settled(&load, stage, sessions)? };
         say(format_args!("{sessions} sessions, {} messages/s among them for {} s", self.rate, self.seconds));
         self.hold(load, stage, &marks)
     }
@@ -120,14 +128,14 @@ impl Hold {
         Ok(users)
     }
 
-    fn settled(&self, stage: &mut Stage, sessions: usize) -> Result<Mark, LoadError> {
-        std::thread::sleep(Duration::from_secs_f64(self.settle_seconds));
+    fn settled(&self, load: &Load, stage: &mut Stage, sessions: usize) -> Result<Mark, LoadError> {
+        load.rest(Duration::from_secs_f64(self.settle_seconds))?;
         Mark::now(meter(stage)?, sessions)
     }
 
-    fn hold(&self, load: ChatLoad, stage: &mut Stage, marks: &Marks) -> Result<Brought, LoadError> {
+    fn hold(&self, load: Load, stage: &mut Stage, marks: &Marks) -> Result<Brought, LoadError> {
         let sessions = marks.all.connections;
-        let disconnects_before = load.progress().disconnects;
+        let disconnects_before = load.progress()?.disconnects;
         let lasting = Duration::from_secs_f64(self.seconds);
         let window = if self.rate > 0.0 {
             Some(course::send(&load, lasting, stage)?)
@@ -137,12 +145,15 @@ impl Hold {
         };
         let after = Mark::now(meter(stage)?, sessions)?;
         let held_s = (after.at - marks.all.at).as_secs_f64();
-        let disconnects = load.progress().disconnects - disconnects_before;
-        let trouble = trouble_of(&load);
-        let judged = window.map(|window| {
-            let outcome = course::settle(load, sessions, Duration::from_secs_f64(self.finish_seconds));
-            course::judge(outcome, window)
-        });
+        let disconnects = load.progress()?.disconnects - disconnects_before;
+        let trouble = trouble_of(&load)?;
+        let judged = match window {
+            Some(window) => {
+                let patience = Duration::from_secs_f64(self.finish_seconds);
+                Some(course::judge(course::settle(load, sessions, patience)?, window))
+            }
+            None => None,
+        };
         let growth = Growth::between(&marks.half, &marks.all);
         let result = HoldResult {
             sessions,
@@ -177,14 +188,14 @@ impl Hold {
 }
 
 /// A line each second: how many are still there, and what the server spends on them.
-fn hold_idle(load: &ChatLoad, lasting: Duration, stage: &mut Stage) -> Result<(), LoadError> {
+fn hold_idle(load: &Load, lasting: Duration, stage: &mut Stage) -> Result<(), LoadError> {
     let began = Instant::now();
     let (mut last, mut at) = (meter(stage)?.read()?, began);
     while let Some(rest) = lasting.checked_sub(began.elapsed()).filter(|rest| !rest.is_zero()) {
         std::thread::sleep(rest.min(Duration::from_secs(1)));
         let (now, since) = (meter(stage)?.read()?, at.elapsed());
         let cpu = (now.cpu_s - last.cpu_s) / since.as_secs_f64();
-        let (memory, connected) = (mib(now.rss_bytes), load.progress().connected);
+        let (memory, connected) = (mib(now.rss_bytes), load.progress()?.connected);
         let at_s = began.elapsed().as_secs_f64();
         say(format_args!(
             "{at_s:>5.1} s  connected {connected}  server {cpu:.3} s/s of CPU  {memory:.1} MiB"

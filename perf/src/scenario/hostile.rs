@@ -10,7 +10,6 @@ use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_se
 use crate::checker::Verdict;
 use crate::error::LoadError;
 use crate::latency::Percentiles;
-use crate::load::ChatLoad;
 use crate::misbehave::{BadClients, Crowd, Fate, Kind};
 use crate::report::Better;
 use crate::tally::Latencies;
@@ -175,10 +174,10 @@ impl Scenario for Hostile {
 impl Hostile {
     /// One turn of chat: connects, sends, settles, judges.
     fn run_turn(&self, stage: &mut Stage, good: &[User]) -> Result<course::Judged, LoadError> {
-        let load = ChatLoad::start(self.fleet.config(&stage.target, good.to_vec(), self.rate))?;
+        let load = self.fleet.start(stage, self.fleet.config(stage, good.to_vec(), self.rate))?;
         self.fleet.wait_connected(&load, good.len())?;
         let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
-        let outcome = course::settle(load, good.len(), Duration::from_secs_f64(self.settle_seconds));
+        let outcome = course::settle(load, good.len(), Duration::from_secs_f64(self.settle_seconds))?;
         Ok(course::judge(outcome, window))
     }
 }

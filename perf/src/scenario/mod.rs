@@ -11,6 +11,7 @@ pub(crate) mod handshakes;
 pub(crate) mod hold;
 pub(crate) mod hostile;
 pub(crate) mod idle;
+mod load;
 pub(crate) mod mixed;
 mod options;
 mod plain;
@@ -21,6 +22,7 @@ mod stage;
 pub(crate) mod storm;
 
 pub(crate) use fleet::Fleet;
+pub(crate) use load::Load;
 pub(crate) use options::Options;
 pub(crate) use stage::Stage;
 
@@ -32,6 +34,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::agent::Parts;
 use crate::checker::Verdict;
 use crate::error::LoadError;
 use crate::exit::Exit;
@@ -47,6 +50,11 @@ pub(crate) trait Scenario: Args + Serialize {
     const NAME: &'static str;
 
     fn options(&self) -> &Options;
+
+    /// In how many processes it is made; `None`: it can't be dealt out.
+    fn parts(&self) -> Option<&Parts> {
+        None
+    }
 
     /// # Errors
     /// [`LoadError::BadConfig`]: parameters that make no load.
@@ -122,7 +130,7 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
     scenario.check()?;
     let options = scenario.options();
     let started = SystemTime::now();
-    let mut stage = Stage::set(options, started)?;
+    let mut stage = Stage::set(options, scenario.parts(), started)?;
     let mut brought = scenario.run(&mut stage)?;
     brought.complete_figures();
     let mut asserted = std::mem::take(&mut brought.asserted);
@@ -155,6 +163,7 @@ pub(crate) fn play<S: Scenario>(scenario: &S) -> Result<Exit, LoadError> {
         figures: brought.figures,
         intervals: seen.intervals,
         server_pids: seen.server_pids,
+        agents: seen.agents,
         samples: seen.samples,
         result: brought.result,
     };

@@ -10,7 +10,6 @@ use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_seconds, say};
 use crate::config::{LoadConfig, Room, Target};
 use crate::error::LoadError;
 use crate::latency::Percentiles;
-use crate::load::ChatLoad;
 use crate::report::Better;
 use crate::rest::Rest;
 use crate::users::User;
@@ -175,15 +174,14 @@ impl Talk {
         how: impl FnOnce(LoadConfig) -> LoadConfig,
     ) -> Result<Brought, LoadError> {
         let members = room.users.len();
-        let config =
-            how(LoadConfig { rooms: vec![room], ..self.fleet.config(&stage.target, Vec::new(), 0.0) });
+        let config = how(LoadConfig { rooms: vec![room], ..self.fleet.config(stage, Vec::new(), 0.0) });
         say(format_args!("{members} members, {} messages/s for {} s", config.rate_per_s, self.seconds));
-        let load = ChatLoad::start(config)?;
+        let load = self.fleet.start(stage, config)?;
         self.fleet.wait_connected(&load, members)?;
-        std::thread::sleep(Duration::from_secs_f64(self.warm_seconds));
+        load.rest(Duration::from_secs_f64(self.warm_seconds))?;
         let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
-        let delivered = load.progress().delivered;
-        let outcome = course::settle(load, members, Duration::from_secs_f64(self.settle_seconds));
+        let delivered = load.progress()?.delivered;
+        let outcome = course::settle(load, members, Duration::from_secs_f64(self.settle_seconds))?;
         let judged = course::judge(outcome, window);
         judged.print();
         let per_delivery =

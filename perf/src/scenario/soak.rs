@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::course::{self, ChatResult};
 use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
+use crate::agent::Parts;
 use crate::error::LoadError;
-use crate::load::ChatLoad;
 use crate::report::{Better, Interval};
 
 #[derive(Debug, Args, Serialize)]
@@ -19,6 +19,9 @@ pub(crate) struct Soak {
     #[command(flatten)]
     #[serde(flatten)]
     fleet: Fleet,
+    #[command(flatten)]
+    #[serde(flatten)]
+    parts: Parts,
     /// Users, who talk in pairs: an even number
     #[arg(long, default_value_t = 200)]
     users: usize,
@@ -52,8 +55,13 @@ impl Scenario for Soak {
         &self.options
     }
 
+    fn parts(&self) -> Option<&Parts> {
+        Some(&self.parts)
+    }
+
     fn check(&self) -> Result<(), LoadError> {
         check_pairs(self.users)?;
+        self.parts.check_sessions(self.users)?;
         if self.rate.is_nan() || self.rate <= 0.0 || self.seconds <= 0.0 {
             return bad("--rate and --seconds must be above 0");
         }
@@ -62,11 +70,11 @@ impl Scenario for Soak {
 
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
         let users = self.fleet.bring_users(self.users, &stage.target)?;
-        let load = ChatLoad::start(self.fleet.config(&stage.target, users, self.rate))?;
+        let load = self.fleet.start(stage, self.fleet.config(stage, users, self.rate))?;
         self.fleet.wait_connected(&load, self.users)?;
         say(format_args!("{} sessions, {} messages/s for {} s", self.users, self.rate, self.seconds));
         let window = course::send(&load, Duration::from_secs_f64(self.seconds), stage)?;
-        let outcome = course::settle(load, self.users, Duration::from_secs_f64(self.settle_seconds));
+        let outcome = course::settle(load, self.users, Duration::from_secs_f64(self.settle_seconds))?;
         let judged = course::judge(outcome, window);
         judged.print();
         let memory = stage.memory();

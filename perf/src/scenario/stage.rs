@@ -5,11 +5,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::options::Options;
 use super::say;
+use crate::agent::{AgentReport, Crew, Parts};
 use crate::config::Target;
 use crate::doctor::{self, Finding, Level};
 use crate::error::LoadError;
 use crate::latency::Latency;
-use crate::meter::{Sample, ServerMeter, Syscalls, Watch};
+use crate::meter::{Sample, ServerMeter, Syscalls, Watch, own_cpu_s};
 use crate::report::{Interval, RawLog, SendingWindow, WindowStart};
 
 /// How long the machine is watched before a run.
@@ -19,6 +20,8 @@ const BEFOREHAND: Duration = Duration::from_millis(500);
 pub(crate) struct Stage {
     pub(crate) target: Target,
     pub(super) meter: Option<ServerMeter>,
+    /// Those who make the load; `None`: this process does.
+    pub(super) crew: Option<Arc<Crew>>,
     began: Instant,
     watch: Option<Watch>,
     syscalls: Option<Arc<Syscalls>>,
@@ -39,20 +42,28 @@ pub(super) struct Seen {
     pub(super) server_pids: Vec<u32>,
     pub(super) samples: Vec<Sample>,
     pub(super) doctor: Vec<Finding>,
+    pub(super) agents: Vec<AgentReport>,
 }
 
 impl Stage {
-    pub(super) fn set(options: &Options, started: SystemTime) -> Result<Stage, LoadError> {
+    pub(super) fn set(
+        options: &Options,
+        parts: Option<&Parts>,
+        started: SystemTime,
+    ) -> Result<Stage, LoadError> {
         let target = Target::parse(&options.url)?;
         let meter = ServerMeter::find(&options.pid, options.admin.as_deref(), &target)?;
         let pids = meter.as_ref().map_or(&[][..], ServerMeter::pids);
         let mut doctor = doctor::look(BEFOREHAND, pids);
         doctor.iter().for_each(warn);
         let syscalls = count_syscalls(options, pids, &mut doctor);
+        let crew = parts.map(Crew::gather).transpose()?.flatten();
+        let client_pids = crew.as_ref().map_or(Vec::new(), Crew::pids);
         let began = Instant::now();
         Ok(Stage {
-            watch: Watch::start(pids, syscalls.clone(), began),
+            watch: Watch::start(pids, &client_pids, syscalls.clone(), began),
             syscalls,
+            crew: crew.map(Arc::new),
             doctor,
             raw: options.hlog.as_deref().map(|path| RawLog::create(path, started)).transpose()?,
             target,
@@ -65,14 +76,23 @@ impl Stage {
     }
 
     pub(super) fn begin_window(&mut self) -> Result<WindowStart, LoadError> {
-        WindowStart::now(self.meter.as_mut())
+        let client_cpu_s = self.client_cpu_s()?;
+        WindowStart::now(self.meter.as_mut(), client_cpu_s)
     }
 
     pub(super) fn end_window(&mut self, start: &WindowStart, done: u64) -> Result<SendingWindow, LoadError> {
-        let mut window = start.end(self.meter.as_mut(), done)?;
+        let client_cpu_s = self.client_cpu_s()?;
+        let mut window = start.end(self.meter.as_mut(), client_cpu_s, done)?;
         let counted = self.syscalls.as_deref().and_then(|calls| calls.per_s(start.began, Instant::now()));
         window.server_syscalls = counted.map(|per_s| per_s * window.seconds);
         Ok(window)
+    }
+
+    /// Of this program, in all its processes.
+    fn client_cpu_s(&self) -> Result<f64, LoadError> {
+        let at_s = self.began.elapsed().as_secs_f64();
+        let crew_s = self.crew.as_ref().map_or(Ok(0.0), |crew| crew.cpu_s(at_s))?;
+        Ok(own_cpu_s() + crew_s)
     }
 
     /// Waits until the first operation is due, at `due`: the window and its first interval begin then.
@@ -98,6 +118,8 @@ impl Stage {
         if let Some(meter) = &mut self.meter {
             self.memory.push((at.as_secs_f64(), meter.read()?.rss_bytes));
         }
+        // For the agents' samples.
+        self.client_cpu_s()?;
         self.intervals.push(interval.clone());
         Ok(interval)
     }
@@ -123,6 +145,7 @@ impl Stage {
             intervals: self.intervals,
             server_pids: self.meter.as_ref().map_or(&[][..], ServerMeter::pids).to_vec(),
             doctor,
+            agents: self.crew.map_or(Vec::new(), |crew| crew.report()),
             samples,
         })
     }

@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::course::{self, ChatResult};
 use super::fleet::trouble_of;
-use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
+use super::{Brought, Fleet, Load, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
+use crate::agent::Parts;
 use crate::config::{ClientRules, LoadConfig};
 use crate::error::LoadError;
 use crate::latency::Percentiles;
-use crate::load::ChatLoad;
 use crate::report::{Better, Figures, SendingWindow};
 use crate::tally::Progress;
 
@@ -23,6 +23,9 @@ pub(crate) struct Storm {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) fleet: Fleet,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) parts: Parts,
     /// Sessions: an even number, since their users talk in pairs
     #[arg(long, default_value_t = 1000)]
     pub(crate) users: usize,
@@ -86,8 +89,13 @@ impl Scenario for Storm {
         &self.options
     }
 
+    fn parts(&self) -> Option<&Parts> {
+        Some(&self.parts)
+    }
+
     fn check(&self) -> Result<(), LoadError> {
         check_pairs(self.users)?;
+        self.parts.check_sessions(self.users)?;
         if self.rate.is_nan() || self.rate <= 0.0 {
             return bad("--rate must be above 0");
         }
@@ -102,28 +110,28 @@ impl Scenario for Storm {
             backoff_max_ms: self.backoff_max_ms,
             ..ClientRules::default()
         };
-        let config = LoadConfig { rules, ..self.fleet.config(&stage.target, users, self.rate) };
-        let load = ChatLoad::start(config)?;
+        let config = LoadConfig { rules, ..self.fleet.config(stage, users, self.rate) };
+        let load = self.fleet.start(stage, config)?;
         self.fleet.wait_connected(&load, self.users)?;
         say(format_args!("{} sessions, {} messages/s", self.users, self.rate));
         let mut start = stage.begin_window()?;
         let chat_for = Duration::from_secs_f64(self.seconds);
-        let began = load.begin();
+        let began = load.begin()?;
         stage.begin_intervals_at(&mut start, began);
         course::watch_until(&load, began + chat_for, stage)?;
-        let before = load.progress();
+        let before = load.progress()?;
         let way = cut_and_watch(&load, self, stage)?;
-        let trouble = trouble_of(&load);
+        let trouble = trouble_of(&load)?;
         course::watch_until(&load, Instant::now() + chat_for, stage)?;
-        load.end_sending();
-        let window = stage.end_window(&start, load.progress().stored)?;
-        Ok(judge(self, load, &before, &way, window, &trouble))
+        load.end_sending()?;
+        let window = stage.end_window(&start, load.progress()?.stored)?;
+        judge(self, load, &before, &way, window, &trouble)
     }
 }
 
 /// Cuts all and waits until all are back and level, or until the time is over.
-fn cut_and_watch(load: &ChatLoad, args: &Storm, stage: &mut Stage) -> Result<WayBack, LoadError> {
-    load.cut_all();
+fn cut_and_watch(load: &Load, args: &Storm, stage: &mut Stage) -> Result<WayBack, LoadError> {
+    load.cut_all()?;
     let began = Instant::now();
     let patience = Duration::from_secs_f64(args.back_seconds);
     // The threads look for the order at least this often.
@@ -132,16 +140,16 @@ fn cut_and_watch(load: &ChatLoad, args: &Storm, stage: &mut Stage) -> Result<Way
     let mut shown = Duration::ZERO;
     while began.elapsed() < patience {
         std::thread::sleep(Duration::from_millis(5));
-        let (now, at) = (load.progress(), began.elapsed());
+        let (now, at) = (load.progress()?, began.elapsed());
         way.cut = now.cut;
         if at - shown >= Duration::from_secs(1) {
             shown = at;
-            stage.end_interval(now.stored, &load.fresh_latencies().deliver)?;
+            stage.end_interval(now.stored, &load.fresh_latencies()?.deliver)?;
             let (back, synced, cut) = (now.back, now.synced, now.cut);
             say(format_args!(
                 "{:>5.1} s  back {back}  synced {synced} of {cut} {}",
                 at.as_secs_f64(),
-                trouble_of(load)
+                trouble_of(load)?
             ));
         }
         if way.cut < args.users as u64 && at < all_cut {
@@ -160,13 +168,13 @@ fn cut_and_watch(load: &ChatLoad, args: &Storm, stage: &mut Stage) -> Result<Way
 
 fn judge(
     args: &Storm,
-    load: ChatLoad,
+    load: Load,
     before: &Progress,
     way: &WayBack,
     window: SendingWindow,
     trouble: &str,
-) -> Brought {
-    let outcome = course::settle(load, args.users, Duration::from_secs_f64(args.settle_seconds));
+) -> Result<Brought, LoadError> {
+    let outcome = course::settle(load, args.users, Duration::from_secs_f64(args.settle_seconds))?;
     let judged = course::judge(outcome, window);
     judged.print();
     let after = judged.progress();
@@ -195,7 +203,7 @@ fn judge(
     if refused_without > 0 {
         brought.broken.push(format!("{refused_without} upgrades were refused without a Retry-After"));
     }
-    brought
+    Ok(brought)
 }
 
 impl StormResult {

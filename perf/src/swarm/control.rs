@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::tally::{Counters, Latencies};
 
 /// Two ticks of a thread.
-const LEAD_IN_US: u64 = 100_000;
+const LEAD_IN: Duration = Duration::from_millis(100);
 
 /// What the threads of a load share with whoever runs it.
 #[derive(Debug)]
@@ -62,12 +62,17 @@ impl Control {
 
     /// Returns when the first message will be due: a little later, so that no thread wakes up late for it.
     pub(crate) fn begin_sending(&self, lasting: Option<Duration>) -> Instant {
-        let from_us = self.now_us() + LEAD_IN_US;
+        let from = Instant::now() + LEAD_IN;
+        self.begin_sending_at(from, lasting);
+        from
+    }
+
+    pub(crate) fn begin_sending_at(&self, from: Instant, lasting: Option<Duration>) {
+        let from_us = from.saturating_duration_since(self.began).as_micros() as u64;
         if let Some(lasting) = lasting {
             self.send_until_us.store(from_us + lasting.as_micros() as u64, Ordering::Release);
         }
         self.send_from_us.store(from_us, Ordering::Release);
-        self.began + Duration::from_micros(from_us)
     }
 
     pub(crate) fn end_sending(&self) {

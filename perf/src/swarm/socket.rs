@@ -13,7 +13,7 @@ use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Bytes, ClientHandshake, Error, Message, WebSocket};
 
-use crate::config::Target;
+use crate::config::{Share, Target};
 
 /// The read buffer is allocated with the connection: 15,000 sessions must fit.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -83,8 +83,15 @@ const EINPROGRESS: i32 = 115;
 
 /// A loopback server is reached from many source addresses, for each has only some 28,000 ports.
 pub(crate) fn source_for(target: &Target, client: usize) -> Option<Ipv4Addr> {
+    source_of_part(target, client, Share::WHOLE)
+}
+
+/// As [`source_for`]; of 127.0.1 to 127.0.200 each part of a load has its own.
+pub(crate) fn source_of_part(target: &Target, client: usize, share: Share) -> Option<Ipv4Addr> {
     let is_loopback = matches!(target.addr.ip(), IpAddr::V4(ip) if ip.is_loopback());
-    is_loopback.then(|| Ipv4Addr::new(127, 0, 1 + (client / 200 % 200) as u8, 1 + (client % 200) as u8))
+    let nets = (200 / share.parts).max(1);
+    let net = share.part * nets % 200 + client / 200 % nets;
+    is_loopback.then(|| Ipv4Addr::new(127, 0, 1 + net as u8, 1 + (client % 200) as u8))
 }
 
 /// Goes on with a connect or a handshake as far as it gets without waiting.
@@ -198,5 +205,29 @@ pub(crate) fn flush(socket: &mut WebSocket<TcpStream>) -> Result<(), String> {
         Ok(()) => Ok(()),
         Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_of_a_load_has_its_own_source_addresses() {
+        let target = Target::parse("127.0.0.1:9").unwrap();
+        assert_eq!(source_for(&target, 0), Some(Ipv4Addr::new(127, 0, 1, 1)));
+        assert_eq!(source_for(&target, 40_399), Some(Ipv4Addr::new(127, 0, 2, 200)), "round again");
+        for parts in [2, 3, 100] {
+            let nets_of = |part| -> std::collections::BTreeSet<u8> {
+                let sources =
+                    (0..18_000).map(|client| source_of_part(&target, client, Share { part, parts }).unwrap());
+                sources.map(|source| source.octets()[2]).collect()
+            };
+            let all: Vec<u8> = (0..parts).flat_map(nets_of).collect();
+            let different: std::collections::BTreeSet<u8> = all.iter().copied().collect();
+            assert_eq!(all.len(), different.len(), "{parts} parts");
+            assert!(different.iter().all(|net| (1..=200).contains(net)));
+        }
+        assert_eq!(source_for(&Target::parse("192.0.2.1:9").unwrap(), 0), None);
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Worker {
     bursts_owed: f64,
     connecting: usize,
     connect_pacer: Pacer,
-    /// This thread's number and how many there are.
+    /// This thread's number.
     thread: usize,
     pub(super) phase: Phase,
     pub(super) outages_seen: u64,
@@ -87,7 +87,7 @@ impl Worker {
     /// # Errors
     /// No epoll instance.
     pub(crate) fn new(config: Arc<LoadConfig>, control: Arc<Control>, thread: usize) -> io::Result<Worker> {
-        let mut rng = fastrand::Rng::with_seed(config.seed.wrapping_add(thread as u64));
+        let mut rng = fastrand::Rng::with_seed(config.seed.wrapping_add(config.whole_thread(thread) as u64));
         let (members, talks) = seat_members(&config, thread);
         let (turns, turns_share) = Turns::new(&config, &members, &mut rng);
         Ok(Worker {
@@ -99,7 +99,7 @@ impl Worker {
             turns_share,
             bursts_owed: 0.0,
             connecting: 0,
-            connect_pacer: Pacer::new(config.connects_per_s, thread, config.threads, 0),
+            connect_pacer: config.pacer(config.connects_per_s, thread, 0),
             thread,
             phase: Phase::Load,
             outages_seen: 0,
@@ -163,7 +163,7 @@ impl Worker {
             if from_us == u64::MAX || turns_per_s <= 0.0 || self.phase != Phase::Load {
                 return;
             }
-            self.pacer = Some(Pacer::new(turns_per_s, self.thread, self.config.threads, from_us));
+            self.pacer = Some(self.config.pacer(turns_per_s, self.thread, from_us));
         }
         // What would be due at the very end is not part of the time.
         let until_us = self.control.send_until_us().saturating_sub(1).min(now_us);
@@ -372,7 +372,7 @@ impl Worker {
         }
         // An idle pacer must not save up a burst.
         self.connect_pacer.forget_before(now_us.saturating_sub(2 * TICK_US));
-        let source = socket::source_for(&self.config.target, self.members[at].index);
+        let source = socket::source_of_part(&self.config.target, self.members[at].index, self.config.share);
         match socket::connect(&self.config.target, source, self.poll.registry(), Token(at)) {
             Ok(socket) => {
                 self.connecting += 1;
@@ -382,6 +382,18 @@ impl Worker {
             }
             Err(error) => self.connect_failed(at, format!("connect: {error}"), 0),
         }
+    }
+}
+
+impl LoadConfig {
+    /// A thread's number among those of all parts.
+    fn whole_thread(&self, thread: usize) -> usize {
+        self.share.part * self.threads + thread
+    }
+
+    /// A thread's share of a rate, shifted so that the threads of all parts take turns.
+    fn pacer(&self, rate_per_s: f64, thread: usize, start_us: u64) -> Pacer {
+        Pacer::new(rate_per_s, self.whole_thread(thread), self.share.parts * self.threads, start_us)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::fake::{Fake, Fault};
 use crate::schema;
 
-fn perf(args: &[&str]) -> Output {
+pub(crate) fn perf(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gochat-perf")).args(args).output().unwrap()
 }
 
@@ -25,14 +25,14 @@ fn result(json: &Path) -> Value {
     report["result"].take()
 }
 
-fn keys(value: &Value) -> String {
+pub(crate) fn keys(value: &Value) -> String {
     let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
     keys.sort();
     keys.join(" ")
 }
 
 #[track_caller]
-fn expect(output: &Output, code: i32) -> String {
+pub(crate) fn expect(output: &Output, code: i32) -> String {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{text}");

@@ -1,5 +1,6 @@
 //! The load and its judge against a small server that speaks the protocol and breaks it on demand.
 
+mod agents;
 mod broadcasts;
 mod capacity;
 mod collects;

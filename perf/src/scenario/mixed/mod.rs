@@ -13,10 +13,9 @@ use serde::Serialize;
 use super::course::{self, ChatResult, Judged};
 use super::schedule::Schedule;
 use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_seconds, say};
-use crate::config::{Habits, LoadConfig, Room, Target};
+use crate::config::{Habits, LoadConfig, Room};
 use crate::error::LoadError;
 use crate::latency::Percentiles;
-use crate::load::ChatLoad;
 use crate::report::{Better, Figures};
 use crate::rest::Rest;
 use crate::users::User;
@@ -162,10 +161,10 @@ impl Scenario for Mixed {
     fn run(&self, stage: &mut Stage) -> Result<Brought, LoadError> {
         let mut cache = self.cache_meter()?;
         let users = self.fleet.bring_users(self.users, &stage.target)?;
-        let config = self.config(&stage.target, users)?;
+        let config = self.config(stage, users)?;
         let places = places(&config);
         let seed = config.seed;
-        let load = ChatLoad::start(config)?;
+        let load = self.fleet.start(stage, config)?;
         self.fleet.wait_connected(&load, self.users)?;
         say(format_args!(
             "{} sessions, {} groups, {} messages/s and {} looks/s for {} s",
@@ -175,7 +174,7 @@ impl Scenario for Mixed {
             self.read_rate,
             self.seconds
         ));
-        std::thread::sleep(Duration::from_secs_f64(self.warm_seconds));
+        load.rest(Duration::from_secs_f64(self.warm_seconds))?;
         let before = read_cache(&mut cache)?;
         let lasting = Duration::from_secs_f64(self.seconds);
         let plan = Plan {
@@ -197,7 +196,7 @@ impl Scenario for Mixed {
         let readings = readers.stop();
         let after = read_cache(&mut cache)?;
         let looks = before.zip(after).map(|(before, after)| after.since(before));
-        let outcome = course::settle(load, self.users, Duration::from_secs_f64(self.settle_seconds));
+        let outcome = course::settle(load, self.users, Duration::from_secs_f64(self.settle_seconds))?;
         Ok(self.bring(course::judge(outcome, window), readings, looks))
     }
 }
@@ -213,15 +212,15 @@ impl Mixed {
     }
 
     /// The groups are made here, each by its first member.
-    fn config(&self, target: &Target, mut users: Vec<User>) -> Result<LoadConfig, LoadError> {
+    fn config(&self, stage: &Stage, mut users: Vec<User>) -> Result<LoadConfig, LoadError> {
         let mut rooms = Vec::new();
         for members in &self.groups {
             let members = users.split_off(users.len() - members);
-            let mut owner = Rest::as_user(target.clone(), &members[0].token);
+            let mut owner = Rest::as_user(stage.target.clone(), &members[0].token);
             let conversation_id = owner.make_group("mixed", &members[1..])?;
             rooms.push(Room { conversation_id, users: members });
         }
-        let mut config = self.fleet.config(target, users, self.rate);
+        let mut config = self.fleet.config(stage, users, self.rate);
         config.rooms = rooms;
         config.rules.backoff_min_ms = self.backoff_min_ms;
         config.habits = Habits {

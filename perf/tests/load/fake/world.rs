@@ -54,7 +54,7 @@ impl World {
 
     /// Who wrote in a conversation.
     pub(crate) fn writers(&self, conversation: &str) -> BTreeSet<u64> {
-        self.conversations[conversation].iter().map(|message| message.sender).collect()
+        self.conversations.get(conversation).into_iter().flatten().map(|message| message.sender).collect()
     }
 
     pub(super) fn store(&mut self, conversation: &str, mut message: Stored, skip: u64) -> Stored {
