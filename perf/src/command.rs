@@ -20,6 +20,7 @@ use crate::scenario::handshakes::Handshakes;
 use crate::scenario::idle::Idle;
 use crate::scenario::mixed::Mixed;
 use crate::scenario::rooms::{FanOut, Group, World};
+use crate::scenario::slow_reader::SlowReader;
 use crate::scenario::{chat::Chat, hold::Hold, hostile::Hostile, play, soak::Soak, storm::Storm};
 
 /// Load for GoChat, judged from outside.
@@ -55,6 +56,9 @@ enum Command {
     FanOut(FanOut),
     /// A mobile day: few busy conversations among many, most sessions idle, connections that come and go, histories read
     Mixed(Mixed),
+    /// A conversation in which some read slowly, or stop reading for a while, by turns: what it costs the others, and
+    /// whether the slow ones get everything in the end
+    SlowReader(SlowReader),
     /// A chat that goes on: whether the server's memory and latencies stay where they are
     Soak(Soak),
     /// Messages that a server says back: any echo server, such as core's example
@@ -109,6 +113,7 @@ fn obey(command: &Command) -> Result<Exit, LoadError> {
         Command::World(scenario) => play(scenario),
         Command::FanOut(scenario) => play(scenario),
         Command::Mixed(scenario) => play(scenario),
+        Command::SlowReader(scenario) => play(scenario),
         Command::Soak(scenario) => play(scenario),
         Command::Echo(scenario) => play(scenario),
         Command::Agent(agent) => agent.run(),

@@ -133,8 +133,8 @@ impl LoadConfig {
     }
 }
 
-/// How uneven a load is. The default is the even one: all take turns at writing, a message at a time, and nobody's
-/// connection is lost.
+/// How uneven a load is. The default is the even one: all take turns at writing, a message at a time, nobody's
+/// connection is lost, and nobody reads slowly.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Habits {
     /// The busiest conversation has a weight of 1, the next of 1 / 2 to this power, and so on. 0: all alike.
@@ -149,6 +149,12 @@ pub struct Habits {
     pub flap_share: f64,
     /// How long such a connection lasts on average: between half of this and one and a half.
     pub flap_every_ms: u64,
+    /// Members of each room, the last of them, who read slowly for a while.
+    pub slow_members: usize,
+    /// How long, from when the first message is due.
+    pub slow_ms: u64,
+    /// Bytes of frames that each of them takes a second meanwhile. 0: none.
+    pub slow_bytes_per_s: u64,
 }
 
 impl Default for Habits {
@@ -160,6 +166,9 @@ impl Default for Habits {
             burst_messages: 1,
             flap_share: 0.0,
             flap_every_ms: 10_000,
+            slow_members: 0,
+            slow_ms: 0,
+            slow_bytes_per_s: 0,
         }
     }
 }

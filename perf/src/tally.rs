@@ -50,6 +50,14 @@ counters! {
     refused_without_retry_after,
     /// Open connections that ended, other than by an outage of this load.
     disconnects,
+    /// Connections of slow readers that ended; not counted as disconnects.
+    slow_ended,
+    /// Of these, those that the server closed with 1013.
+    slow_ended_with_1013,
+    /// `gap` frames of the session's conversation.
+    gaps_told,
+    /// Messages that were left out, as these say.
+    left_out,
     /// Connections that an outage of this load cut.
     cut,
     /// Of the cut ones, those that are connected again.
@@ -147,6 +155,8 @@ latencies! {
     deliver,
     /// Due → given to the last of the receivers, in a conversation of more than two.
     last,
+    /// The same of readers that this load makes slow.
+    slow,
     /// Due → said back by an echo server.
     echo,
     /// Due → connected, upgraded, and the first message said back.

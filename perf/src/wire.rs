@@ -25,6 +25,7 @@ pub(crate) enum Incoming<'a> {
     Resync {
         delay_ms: u64,
     },
+    Gap(Gap<'a>),
     Error {
         error: ErrorBody<'a>,
         id: Option<Cow<'a, str>>,
@@ -92,6 +93,16 @@ pub(crate) struct Head<'a> {
     pub(crate) last_seq: u64,
 }
 
+/// Messages that were left out for a slow reader.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Gap<'a> {
+    #[serde(borrow)]
+    pub(crate) conversation_id: Cow<'a, str>,
+    pub(crate) from_seq: u64,
+    pub(crate) to_seq: u64,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Page<'a> {
@@ -150,6 +161,7 @@ pub(crate) fn parse(text: &str) -> Result<Incoming<'_>, serde_json::Error> {
             Incoming::Hello { heartbeat_ms: hello.heartbeat_ms, heads_interval_ms: hello.heads_interval_ms }
         }
         "resync" => Incoming::Resync { delay_ms: serde_json::from_str::<Resync>(data)?.delay_ms },
+        "gap" => Incoming::Gap(serde_json::from_str(data)?),
         "error" => Incoming::Error { error: serde_json::from_str(data)?, id: envelope.id },
         _ => Incoming::Other,
     })

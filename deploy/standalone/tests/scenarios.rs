@@ -16,11 +16,18 @@ use serde_json::Value;
 const USERS: usize = 41;
 
 /// Short runs, and a figure that each must have brought.
-const SCENARIOS: [(&str, &str); 7] = [
+const SCENARIOS: [(&str, &str); 11] = [
     ("chat --users 20 --rate 100 --seconds 1", "ack.p99"),
     ("hold --users 40 --rate 50 --seconds 1 --settle-seconds 0", "held_cpu"),
     ("storm --users 20 --rate 50 --seconds 1", "synced"),
     ("hostile --users 20 --bad-clients 16 --rounds 1 --seconds 1", "deliver_with.p99"),
+    (
+        "mixed --users 41 --groups 5,10 --rate 100 --seconds 2 --flap-seconds 0.5 --warm-seconds 0",
+        "hit_ratio",
+    ),
+    ("connect --users 41 --rate 50 --seconds 1", "ready.p99"),
+    ("connect --users 2 --rate 0 --in-flight 2 --login --seconds 1", "login.p99"),
+    ("slow-reader --users 10 --slow-users 5 --rounds 1 --seconds 2 --slow-seconds 1", "slow.p99"),
     ("group --members 30 --rate 20 --seconds 1", "deliveries_rate"),
     ("world --users 40 --rate 20 --seconds 1", "server_cpu_us_per_delivery"),
     ("fan-out --receivers 30 --rate 20 --seconds 1", "server_switches_per_op"),

@@ -16,7 +16,7 @@ use outbox::Outbox;
 use crate::checker::{ConversationHistory, Entry, MessageKey, SendRecord, Stored};
 use crate::config::ClientRules;
 use crate::tally::{Counters, Latencies};
-use crate::wire::{self, Ack, AckStatus, ErrorBody, Head, Incoming, NewMessage, Page};
+use crate::wire::{self, Ack, AckStatus, ErrorBody, Gap, Head, Incoming, NewMessage, Page};
 
 /// Where a client talks: conversation `number` of the load, as its member `member`.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +67,8 @@ pub(crate) struct Client {
     heard_us: u64,
     pinged: bool,
     final_read: Option<FinalRead>,
+    /// Its latencies are told apart.
+    is_slow: bool,
 }
 
 impl Client {
@@ -86,7 +88,13 @@ impl Client {
             heard_us: 0,
             pinged: false,
             final_read: None,
+            is_slow: false,
         }
+    }
+
+    /// One that this load makes slow.
+    pub(crate) fn slow(self) -> Client {
+        Client { is_slow: true, ..self }
     }
 
     /// `None`: a session that is only held.
@@ -170,6 +178,7 @@ impl Client {
                 self.heads_due_us = Some(turn.now_us + delay_ms * 1000);
             }
             Ok(Incoming::Error { error, id }) => self.on_error(turn, &error, id.as_deref()),
+            Ok(Incoming::Gap(gap)) => self.on_gap(turn, &gap),
             Ok(Incoming::Other) => {}
             Err(error) => {
                 Counters::add(&turn.counters.bad_frames);
@@ -385,13 +394,30 @@ impl Client {
             let receivers = talk.members.len() as u32 - 1;
             if let Some(send) = talk.members[member as usize].sends.get_mut(n as usize) {
                 let since_due_us = turn.now_us.saturating_sub(send.due_us);
-                turn.latencies.deliver.record(since_due_us);
+                let latency =
+                    if self.is_slow { &mut turn.latencies.slow } else { &mut turn.latencies.deliver };
+                latency.record(since_due_us);
                 send.given_to += 1;
                 if receivers > 1 && send.given_to == receivers {
                     turn.latencies.last.record(since_due_us);
                 }
             }
         }
+    }
+
+    /// Somebody looks at this conversation: what was left out is fetched.
+    fn on_gap(&mut self, turn: &mut Turn<'_>, gap: &Gap<'_>) {
+        if turn.talk.as_deref().is_none_or(|talk| talk.id != gap.conversation_id) {
+            return;
+        }
+        Counters::add(&turn.counters.gaps_told);
+        Counters::add_many(
+            &turn.counters.left_out,
+            gap.to_seq.saturating_add(1).saturating_sub(gap.from_seq),
+        );
+        self.inbox.learn(gap.to_seq);
+        let wait_us = hole_wait_us(turn);
+        self.inbox.watch_hole(turn.now_us, wait_us);
     }
 
     fn on_page(&mut self, turn: &mut Turn<'_>, page: &Page<'_>, id: Option<&str>) {

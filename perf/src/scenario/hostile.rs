@@ -5,14 +5,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::course::{self, ChatResult};
+use super::course;
+use super::sides::{self, Side, Sum};
 use super::{Brought, Fleet, Options, Scenario, Stage, bad, check_pairs, check_seconds, say};
-use crate::checker::Verdict;
 use crate::error::LoadError;
-use crate::latency::Percentiles;
 use crate::misbehave::{BadClients, Crowd, Fate, Kind};
-use crate::report::Better;
-use crate::tally::Latencies;
 use crate::users::User;
 
 /// The users file holds good ones, bad ones, and one more who talks to the crowd
@@ -66,61 +63,6 @@ struct HostileResult {
     crowd_messages: u64,
 }
 
-/// The good users over all turns of one kind.
-#[derive(Debug, Clone, Serialize)]
-struct Side {
-    stored: u64,
-    delivered: u64,
-    lost: u64,
-    doubled: u64,
-    out_of_order: u64,
-    /// Connections of good users that ended while they chatted.
-    disconnects: u64,
-    retries: u64,
-    ack_us: Percentiles,
-    deliver_us: Percentiles,
-}
-
-/// What one kind of turns has brought so far.
-#[derive(Default)]
-struct Sum {
-    results: Vec<ChatResult>,
-    latencies: Latencies,
-    disconnects: u64,
-    retries: u64,
-    verdict: Verdict,
-    broken: Vec<String>,
-}
-
-impl Sum {
-    fn take(&mut self, judged: course::Judged) {
-        if !judged.holds() {
-            judged.print();
-        }
-        self.latencies.merge(judged.latencies());
-        self.disconnects += judged.progress().disconnects;
-        self.retries += judged.progress().retried;
-        self.results.push(judged.result);
-        self.verdict.merge(judged.verdict);
-        self.broken.extend(judged.broken);
-    }
-
-    fn side(&self) -> Side {
-        let sum = |of: fn(&ChatResult) -> u64| self.results.iter().map(of).sum();
-        Side {
-            stored: sum(|result| result.stored),
-            delivered: sum(|result| result.delivered),
-            lost: sum(|result| result.lost),
-            doubled: sum(|result| result.doubled),
-            out_of_order: sum(|result| result.out_of_order),
-            disconnects: self.disconnects,
-            retries: self.retries,
-            ack_us: self.latencies.ack.percentiles(),
-            deliver_us: self.latencies.deliver.percentiles(),
-        }
-    }
-}
-
 impl Scenario for Hostile {
     const NAME: &'static str = "hostile";
 
@@ -167,7 +109,7 @@ impl Scenario for Hostile {
             crowd_messages: crowd.said(),
         };
         print(&result);
-        Ok(bring(&result, without, with))
+        Ok(sides::bring(&result, without, with))
     }
 }
 
@@ -182,46 +124,8 @@ impl Hostile {
     }
 }
 
-fn bring(result: &HostileResult, without: Sum, with: Sum) -> Brought {
-    let mut brought = Brought {
-        main_latency: Some("deliver_with"),
-        result: serde_json::to_value(result).unwrap_or_default(),
-        ..Brought::default()
-    };
-    for (name, side) in [("without", &result.without), ("with", &result.with)] {
-        let retries = side.retries as f64;
-        brought.figures.add(&format!("{name}.stored"), side.stored as f64, "", Better::Neither);
-        brought.figures.add(&format!("{name}.retries"), retries, "", Better::Lower);
-        brought.figures.add(&format!("{name}.disconnects"), side.disconnects as f64, "", Better::Lower);
-    }
-    let lost = (result.without.lost + result.with.lost) as f64;
-    brought.figures.add("lost", lost, "", Better::Lower);
-    brought.latencies.insert("ack_without", without.latencies.ack);
-    brought.latencies.insert("deliver_without", without.latencies.deliver);
-    brought.latencies.insert("ack_with", with.latencies.ack);
-    brought.latencies.insert("deliver_with", with.latencies.deliver);
-    for side in [(without.verdict, without.broken), (with.verdict, with.broken)] {
-        brought.verdict.merge(side.0);
-        brought.broken.extend(side.1);
-    }
-    brought
-}
-
 fn print(report: &HostileResult) {
-    for (name, side) in [("without", &report.without), ("with", &report.with)] {
-        println!(
-            "{name:8} stored {} · delivered {} · lost {} · doubled {} · out of order {} · disconnects {} · retries {}",
-            side.stored,
-            side.delivered,
-            side.lost,
-            side.doubled,
-            side.out_of_order,
-            side.disconnects,
-            side.retries
-        );
-        println!("         ack     {}", side.ack_us);
-        println!("         deliver {}", side.deliver_us);
-    }
+    sides::print(&report.without, &report.with);
     for fate in &report.kinds {
         println!(
             "{:17} misbehaved {} · ended by the server {} · refused {} · failed {}",

@@ -17,6 +17,8 @@ mod options;
 mod plain;
 pub(crate) mod rooms;
 mod schedule;
+mod sides;
+pub(crate) mod slow_reader;
 pub(crate) mod soak;
 mod stage;
 pub(crate) mod storm;

@@ -4,6 +4,7 @@ mod control;
 mod ending;
 mod outage;
 mod pacer;
+mod slow;
 pub(crate) mod socket;
 mod turns;
 mod worker;

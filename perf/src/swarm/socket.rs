@@ -150,6 +150,14 @@ fn after_handshake(result: HandshakeResult) -> Step {
     }
 }
 
+/// Bounds what the kernel takes in for a connection that has just begun.
+pub(crate) fn narrow(socket: &Socket, bytes: usize) {
+    if let Socket::Connecting(stream) = socket {
+        // Where it can't be set, more piles up in the kernel before the server notices.
+        let _ = SockRef::from(stream).set_recv_buffer_size(bytes);
+    }
+}
+
 /// Ends an open connection as a lost network does: without a word, and with a reset for whatever comes later.
 pub(crate) fn cut(socket: &WebSocket<TcpStream>) {
     reset_at_close(socket.get_ref());

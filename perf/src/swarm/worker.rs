@@ -12,6 +12,7 @@ use super::control::Control;
 use super::ending::Phase;
 use super::outage::Away;
 use super::pacer::Pacer;
+use super::slow::SlowReading;
 use super::socket::{self, Received, Socket, Step};
 use super::turns::Turns;
 use crate::checker::{ConversationHistory, MemberHistory};
@@ -48,6 +49,8 @@ pub(super) struct Member {
     pub(super) away: Option<Away>,
     /// When its connection is lost again; `None`: it is a steady one.
     pub(super) flap_at_us: Option<u64>,
+    /// `None`: it always reads at once.
+    pub(super) slow: Option<SlowReading>,
 }
 
 pub(crate) struct Worker {
@@ -123,6 +126,7 @@ impl Worker {
             if now_us >= self.tick_at_us {
                 self.tick_at_us = now_us + TICK_US;
                 self.flap(now_us);
+                self.read_slowly(now_us, TICK_US);
                 self.tick_all(now_us);
                 self.advance_phase(now_us);
             }
@@ -270,11 +274,19 @@ impl Worker {
 
     /// Edge-triggered: reads until nothing is left, and gathers the answers into one write.
     fn read_all(&mut self, at: usize) {
+        if !self.puts_off_reading(at, self.control.now_us()) {
+            self.read_up_to(at, f64::INFINITY);
+        }
+    }
+
+    /// Stops when more than `bytes_max` were read. The bytes, and whether nothing is left.
+    pub(super) fn read_up_to(&mut self, at: usize, bytes_max: f64) -> (usize, bool) {
         let now_us = self.control.now_us();
         let mut closed = None;
+        let (mut read, mut is_drained) = (0, true);
         let Worker { members, talks, out, config, naming, control, latencies, rng, .. } = self;
-        let Member { client, talk, socket: Some(Socket::Open(socket)), .. } = &mut members[at] else {
-            return;
+        let Member { client, talk, slow, socket: Some(Socket::Open(socket)), .. } = &mut members[at] else {
+            return (0, true);
         };
         let mut turn = Turn {
             now_us,
@@ -288,7 +300,19 @@ impl Worker {
         };
         loop {
             match socket::receive(socket) {
-                Received::Frame(Message::Text(text)) => client.heard(&mut turn, text.as_str()),
+                Received::Frame(Message::Text(text)) => {
+                    client.heard(&mut turn, text.as_str());
+                    read += text.len();
+                    if read as f64 > bytes_max {
+                        is_drained = false;
+                        break;
+                    }
+                }
+                Received::Frame(Message::Close(close)) if slow.is_some() => {
+                    if close.is_some_and(|close| u16::from(close.code) == 1013) {
+                        Counters::add(&control.counters.slow_ended_with_1013);
+                    }
+                }
                 Received::Frame(_) => client.alive(now_us),
                 Received::Drained => break,
                 Received::Closed(why) => {
@@ -302,6 +326,7 @@ impl Worker {
             None => self.write_out(at),
         }
         self.note_synced(at);
+        (read, is_drained)
     }
 
     /// An open connection is over.
@@ -311,7 +336,8 @@ impl Worker {
             return;
         }
         let counters = &self.control.counters;
-        Counters::add(&counters.disconnects);
+        let is_slow = self.members[at].slow.is_some();
+        Counters::add(if is_slow { &counters.slow_ended } else { &counters.disconnects });
         Counters::sub(&counters.connected);
         counters.note_trouble(|| why);
         self.out.clear();
@@ -342,12 +368,15 @@ impl Worker {
     fn tick_all(&mut self, now_us: u64) {
         let limit = self.control.connect_limit();
         for at in 0..self.members.len() {
+            // Who does not read can't look whether the server is there.
+            let looks_away = self.puts_off_reading(at, now_us);
             let member = &mut self.members[at];
             match &member.socket {
                 None if now_us >= member.connect_at_us && (member.index as u64) < limit => {
                     self.connect(at, now_us)
                 }
                 None => {}
+                Some(Socket::Open(_)) if looks_away => {}
                 Some(Socket::Open(_)) => {
                     let pulse = self.with_client(at, |client, turn| client.tick(turn));
                     if pulse == Pulse::Dead {
@@ -379,6 +408,7 @@ impl Worker {
                 let member = &mut self.members[at];
                 member.socket = Some(socket);
                 member.connect_until_us = now_us + self.config.connect_wait_ms * 1000;
+                self.narrow(at);
             }
             Err(error) => self.connect_failed(at, format!("connect: {error}"), 0),
         }
@@ -410,6 +440,10 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
         let flapping = |sessions: usize| (sessions as f64 * config.habits.flap_share).floor() as usize;
         flapping(session + 1) > flapping(session)
     };
+    let rooms_from = config.users.len().div_ceil(2);
+    let is_slow = |number: usize, member: usize, members: usize| {
+        number >= rooms_from && member + config.habits.slow_members >= members
+    };
     let mut first = 0;
     for (number, (conversation, users)) in pairs.chain(rooms).enumerate() {
         let index = first;
@@ -423,7 +457,10 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
             talks.len() - 1
         });
         members.extend(users.iter().enumerate().map(|(member, user)| Member {
-            client: Client::new(talk.map(|_| Seat { number: number as u32, member: member as u32 })),
+            client: {
+                let client = Client::new(talk.map(|_| Seat { number: number as u32, member: member as u32 }));
+                if is_slow(number, member, users.len()) { client.slow() } else { client }
+            },
             index: index + member,
             token: user.token.as_str().into(),
             talk,
@@ -433,6 +470,7 @@ fn seat_members(config: &LoadConfig, thread: usize) -> (Vec<Member>, Vec<Convers
             failures: 0,
             away: None,
             flap_at_us: flaps(index + member).then_some(0),
+            slow: is_slow(number, member, users.len()).then(SlowReading::default),
         }));
     }
     (members, talks)

@@ -20,5 +20,6 @@ mod page;
 mod plain_usage;
 mod report;
 mod schema;
+mod slow_readers;
 mod stub;
 mod visits;

@@ -230,6 +230,7 @@ impl Mixed {
             burst_messages: self.burst_messages,
             flap_share: self.flap_share,
             flap_every_ms: (self.flap_seconds * 1000.0) as u64,
+            ..Habits::default()
         };
         Ok(config)
     }

@@ -33,6 +33,10 @@ pub(crate) enum Fault {
     Retry,
     Disconnect,
     Reject,
+    /// A `gap` instead of the delivery.
+    Gap,
+    /// The receivers are too slow, whatever they do: closed with 1013.
+    TooSlow,
     /// Every third upgrade is refused with 503 and `Retry-After: 1`.
     Busy,
     // Broken promises.

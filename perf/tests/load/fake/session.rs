@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use serde_json::{Value, json};
+use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::Fault;
@@ -50,6 +51,12 @@ impl Session<'_> {
                 Err(error) => return Err(error.into()),
             }
             for frame in inbox.try_iter() {
+                if frame.is_null() {
+                    let code = 1013.into();
+                    socket.close(Some(CloseFrame { code, reason: "too slow".into() }))?;
+                    socket.flush()?;
+                    return Ok(());
+                }
                 socket.write(Message::text(frame.to_string()))?;
             }
             socket.flush()?;
@@ -238,6 +245,15 @@ impl Session<'_> {
         let live = frame("new-message", message.json(conversation));
         for user in conversation.split('_').skip(1).map(|user| user.parse::<u64>().unwrap()) {
             let is_receiver = user != self.user;
+            if matches!(fault, Fault::Gap | Fault::TooSlow) && is_receiver {
+                let seq = message.seq;
+                let gap = json!({"conversationId": conversation, "fromSeq": seq, "toSeq": seq});
+                let told = if fault == Fault::Gap { frame("gap", gap) } else { Value::Null };
+                for (_, mail) in world.online.get(&user).into_iter().flatten() {
+                    let _ = mail.send(told.clone());
+                }
+                continue;
+            }
             if fault == Fault::DropDelivery && is_receiver {
                 continue;
             }
